@@ -1,0 +1,343 @@
+// The configuration's schema: the one description from which the checker, the published JSON
+// Schema, the OpenAPI document and the TypeScript types are made. Loaded by the control plane only;
+// workers import its types. Unknown keys are refused everywhere; every bound carries its unit.
+
+import Type from "typebox";
+import type { Static } from "typebox";
+import { LIMITS } from "../base/limits.ts";
+
+const closed = { additionalProperties: false } as const;
+
+/** Names of routes, upstreams, plugins, consumers and listeners: safe in URLs, logs and file names. */
+export const NAME_PATTERN = "^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$";
+const Name = Type.String({ pattern: NAME_PATTERN, description: "a-z, 0-9, dot, dash, underscore" });
+const Version = Type.String({
+  pattern: "^(0|[1-9]\\d*)\\.(0|[1-9]\\d*)\\.(0|[1-9]\\d*)(-[0-9A-Za-z.-]{1,64})?$",
+});
+/** host:port, [v6]:port; the host may be a name, which is resolved again every `dns_refresh_ms`. */
+const Address = Type.String({ minLength: 3, maxLength: 300, description: "host:port" });
+const Milliseconds = (minimum: number, maximum: number, fallback: number) =>
+  Type.Optional(Type.Integer({ minimum, maximum, default: fallback }));
+const HeaderName = Type.String({ pattern: "^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$" });
+const HeaderValue = Type.String({ maxLength: 8192, pattern: "^[\\t\\x20-\\x7e\\x80-\\xff]*$" });
+
+const Certificate = Type.Object(
+  { cert_file: Type.String({ minLength: 1 }), key_file: Type.String({ minLength: 1 }) },
+  closed,
+);
+
+const Listener = Type.Object(
+  {
+    name: Name,
+    address: Address,
+    tls: Type.Optional(
+      Type.Object(
+        {
+          certificates: Type.Optional(Type.Array(Certificate, { maxItems: 1000 })),
+          self_signed: Type.Optional(
+            Type.Boolean({ default: false, description: "make a certificate at first start" }),
+          ),
+        },
+        closed,
+      ),
+    ),
+    timeouts: Type.Optional(
+      Type.Object(
+        {
+          head_ms: Milliseconds(100, 600_000, 10_000),
+          body_idle_ms: Milliseconds(100, 600_000, 30_000),
+          idle_ms: Milliseconds(100, 3_600_000, 75_000),
+        },
+        closed,
+      ),
+    ),
+  },
+  closed,
+);
+
+const Target = Type.Object(
+  {
+    address: Address,
+    weight: Type.Optional(Type.Integer({ minimum: 0, maximum: 1000, default: 1 })),
+  },
+  closed,
+);
+
+const Upstream = Type.Object(
+  {
+    name: Name,
+    algorithm: Type.Optional(
+      Type.Enum(["round-robin", "least-connections", "consistent-hash", "ewma"]),
+    ),
+    hash: Type.Optional(
+      Type.Object(
+        {
+          by: Type.Enum(["header", "cookie", "ip", "path"]),
+          name: Type.Optional(Type.String({ minLength: 1 })),
+        },
+        closed,
+      ),
+    ),
+    targets: Type.Array(Target, { minItems: 1, maxItems: 1000 }),
+    dns_refresh_ms: Milliseconds(100, 3_600_000, 10_000),
+    tls: Type.Optional(
+      Type.Object(
+        {
+          server_name: Type.Optional(Type.String({ minLength: 1 })),
+          ca_file: Type.Optional(Type.String({ minLength: 1 })),
+          verify: Type.Optional(Type.Boolean({ default: true })),
+        },
+        closed,
+      ),
+    ),
+    host_header: Type.Optional(
+      Type.String({ minLength: 1, description: "preserve (default), target, or a literal host" }),
+    ),
+    pool: Type.Optional(
+      Type.Object(
+        {
+          sockets_max: Type.Optional(Type.Integer({ minimum: 1, maximum: 65_536, default: 1024 })),
+          waiters_max: Type.Optional(Type.Integer({ minimum: 0, maximum: 65_536, default: 1024 })),
+          wait_ms: Milliseconds(1, 600_000, 1000),
+        },
+        closed,
+      ),
+    ),
+    timeouts: Type.Optional(
+      Type.Object(
+        {
+          connect_ms: Milliseconds(1, 600_000, 1000),
+          first_byte_ms: Milliseconds(1, 3_600_000, 15_000),
+          idle_ms: Milliseconds(1, 3_600_000, 60_000),
+        },
+        closed,
+      ),
+    ),
+    retry_budget: Type.Optional(
+      Type.Object(
+        {
+          ratio: Type.Optional(Type.Number({ minimum: 0, maximum: 1, default: 0.2 })),
+          per_second_min: Type.Optional(Type.Integer({ minimum: 0, maximum: 10_000, default: 3 })),
+        },
+        closed,
+      ),
+    ),
+  },
+  closed,
+);
+
+const PathMatch = Type.Union([
+  Type.Object({ exact: Type.String({ minLength: 1, maxLength: 4096 }) }, closed),
+  Type.Object({ prefix: Type.String({ minLength: 1, maxLength: 4096 }) }, closed),
+  Type.Object(
+    {
+      pattern: Type.String({
+        minLength: 1,
+        maxLength: 4096,
+        description: "/users/{id}/files/{rest...}: one segment each, the last may take the rest",
+      }),
+    },
+    closed,
+  ),
+]);
+const ValueMatch = (name: typeof HeaderName | typeof Name | ReturnType<typeof Type.String>) =>
+  Type.Object(
+    {
+      name,
+      exact: Type.Optional(Type.String({ maxLength: 4096 })),
+      prefix: Type.Optional(Type.String({ maxLength: 4096 })),
+      present: Type.Optional(Type.Boolean()),
+    },
+    closed,
+  );
+
+const Match = Type.Object(
+  {
+    hosts: Type.Optional(
+      Type.Array(Type.String({ minLength: 1, maxLength: 253 }), { maxItems: 1000 }),
+    ),
+    paths: Type.Optional(Type.Array(PathMatch, { minItems: 1, maxItems: 100 })),
+    methods: Type.Optional(
+      Type.Array(Type.String({ pattern: "^[A-Z][A-Z-]{0,31}$" }), { minItems: 1, maxItems: 32 }),
+    ),
+    headers: Type.Optional(Type.Array(ValueMatch(HeaderName), { maxItems: 16 })),
+    query: Type.Optional(
+      Type.Array(ValueMatch(Type.String({ minLength: 1, maxLength: 256 })), { maxItems: 16 }),
+    ),
+  },
+  closed,
+);
+
+const Attachment = Type.Object(
+  {
+    plugin: Name,
+    version: Type.Optional(Version),
+    config: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+    fail_mode: Type.Optional(Type.Enum(["closed", "open"])),
+    isolation: Type.Optional(Type.Enum(["reuse", "fresh"])),
+    limits: Type.Optional(
+      Type.Object(
+        {
+          cpu_ms: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, default: 5 })),
+          memory_pages: Type.Optional(Type.Integer({ minimum: 1, maximum: 256, default: 64 })),
+        },
+        closed,
+      ),
+    ),
+  },
+  closed,
+);
+
+const Route = Type.Object(
+  {
+    name: Name,
+    match: Type.Optional(Match),
+    priority: Type.Optional(Type.Integer({ minimum: -1_000_000, maximum: 1_000_000, default: 0 })),
+    plugins: Type.Optional(Type.Array(Attachment, { maxItems: 32 })),
+    // Exactly one action: upstream, redirect, respond or echo (checked across fields).
+    upstream: Type.Optional(Name),
+    redirect: Type.Optional(
+      Type.Object(
+        {
+          to: Type.String({
+            minLength: 1,
+            maxLength: 4096,
+            description: "URL or path; {path} and {query} are filled in",
+          }),
+          status: Type.Optional(Type.Enum([301, 302, 303, 307, 308])),
+        },
+        closed,
+      ),
+    ),
+    respond: Type.Optional(
+      Type.Object(
+        {
+          status: Type.Optional(Type.Integer({ minimum: 200, maximum: 599, default: 200 })),
+          headers: Type.Optional(Type.Record(HeaderName, HeaderValue)),
+          body: Type.Optional(Type.String({ maxLength: 65_536 })),
+        },
+        closed,
+      ),
+    ),
+    echo: Type.Optional(
+      Type.Boolean({ description: "the built-in origin: answers with what it received" }),
+    ),
+    rewrite: Type.Optional(
+      Type.Object(
+        {
+          path: Type.Optional(Type.String({ pattern: "^/", maxLength: 4096 })),
+          strip_prefix: Type.Optional(Type.String({ pattern: "^/", maxLength: 4096 })),
+          add_prefix: Type.Optional(Type.String({ pattern: "^/", maxLength: 4096 })),
+        },
+        closed,
+      ),
+    ),
+    request_headers: Type.Optional(
+      Type.Object(
+        {
+          set: Type.Optional(Type.Record(HeaderName, HeaderValue)),
+          remove: Type.Optional(Type.Array(HeaderName, { maxItems: 64 })),
+        },
+        closed,
+      ),
+    ),
+    response_headers: Type.Optional(
+      Type.Object(
+        {
+          set: Type.Optional(Type.Record(HeaderName, HeaderValue)),
+          remove: Type.Optional(Type.Array(HeaderName, { maxItems: 64 })),
+        },
+        closed,
+      ),
+    ),
+    body_bytes_max: Type.Optional(Type.Integer({ minimum: 0, maximum: 2 ** 40 })),
+    timeout_ms: Milliseconds(1, 86_400_000, 30_000),
+    server_timing: Type.Optional(Type.Boolean({ default: false })),
+    retries: Type.Optional(
+      Type.Object(
+        {
+          attempts: Type.Optional(Type.Integer({ minimum: 0, maximum: 5, default: 1 })),
+          on: Type.Optional(
+            Type.Array(
+              Type.Enum(["connect-failure", "reset-before-headers", "502", "503", "504"]),
+              { maxItems: 8 },
+            ),
+          ),
+        },
+        closed,
+      ),
+    ),
+  },
+  closed,
+);
+
+const Consumer = Type.Object(
+  {
+    name: Name,
+    credentials: Type.Array(
+      Type.Object(
+        {
+          type: Type.Enum(["api-key"]),
+          hash: Type.String({ pattern: "^(sha256:[0-9a-f]{64}|\\$(env|file):.+)$", secret: true }),
+        },
+        closed,
+      ),
+      { maxItems: 100 },
+    ),
+  },
+  closed,
+);
+
+/** The whole configuration. */
+export const ConfigSchema = Type.Object(
+  {
+    workers: Type.Optional(
+      Type.Union([Type.Literal("auto"), Type.Integer({ minimum: 1, maximum: LIMITS.workersMax })]),
+    ),
+    data_dir: Type.Optional(Type.String({ minLength: 1, default: "./var" })),
+    admin: Type.Optional(Type.Object({ listen: Type.Optional(Address) }, closed)),
+    access_log: Type.Optional(
+      Type.Object(
+        { path: Type.String({ minLength: 1, description: "a file, or - for standard output" }) },
+        closed,
+      ),
+    ),
+    limits: Type.Optional(
+      Type.Object(
+        {
+          connections_max: Type.Optional(
+            Type.Integer({ minimum: 1, maximum: 1_000_000, default: 20_000 }),
+          ),
+          body_bytes_max: Type.Optional(
+            Type.Integer({ minimum: 0, maximum: 2 ** 40, default: 2 ** 30 }),
+          ),
+        },
+        closed,
+      ),
+    ),
+    trusted_proxies: Type.Optional(
+      Type.Array(Type.String(), {
+        maxItems: 1000,
+        description: "addresses or CIDRs whose X-Forwarded-* and Forwarded headers are believed",
+      }),
+    ),
+    drain_ms: Milliseconds(0, 3_600_000, 30_000),
+    listeners: Type.Optional(Type.Array(Listener, { maxItems: 100 })),
+    upstreams: Type.Optional(Type.Array(Upstream, { maxItems: LIMITS.upstreamsMax })),
+    routes: Type.Optional(Type.Array(Route, { maxItems: LIMITS.routesMax })),
+    consumers: Type.Optional(Type.Array(Consumer, { maxItems: LIMITS.consumersMax })),
+  },
+  closed,
+);
+
+export type Config = Static<typeof ConfigSchema>;
+export type ListenerConfig = Static<typeof Listener>;
+export type UpstreamConfig = Static<typeof Upstream>;
+export type RouteConfig = Static<typeof Route>;
+export type RouteMatchConfig = Static<typeof Match>;
+export type AttachmentConfig = Static<typeof Attachment>;
+export type ConsumerConfig = Static<typeof Consumer>;
+
+declare const valid: unique symbol;
+/** A configuration that passed schema and cross-checks; only parse.ts makes one. */
+export type ParsedConfig = Readonly<Config> & { readonly [valid]: true };

@@ -1,0 +1,99 @@
+// The one object of a request: made when its head is complete, seen by every phase, dropped at the
+// end. Every field is set in the constructor, so that all exchanges share one hidden class. It knows
+// on which side of the line it is: before the response's head is sent an error becomes a response,
+// after it an error may only cut the socket.
+
+import type { RequestHead } from "./wire/request-head.ts";
+
+/** Header edits by policies, in order of arrival; names are lower-case. `null` value: removed. */
+export type HeaderEdits = Map<string, string | null>;
+
+/** Values that policies hand to later policies and to the access log. */
+export type Values = Map<string, string>;
+
+export class Exchange {
+  readonly head: RequestHead;
+  readonly method: string;
+  /** Lower-case, without port and trailing dot. */
+  readonly host: string;
+  /** The normalised path; the form that routing, policies and the origin see. */
+  path: string;
+  /** Raw query without the question mark; empty when there is none. */
+  query: string;
+  readonly scheme: "http" | "https";
+  /** The client's address: the socket's, or what a trusted proxy says. */
+  readonly clientIp: string;
+  readonly requestId: string;
+  /** W3C traceparent to send upstream; kept or made. */
+  readonly traceparent: string;
+  /** Monotonic milliseconds when the head was complete. */
+  readonly startedMs: number;
+
+  /** Name of the matched route; empty before matching. */
+  routeName = "";
+  params: ReadonlyMap<string, string> | null = null;
+  consumer: string | null = null;
+  /** Verified claims of a token; set by an authentication plugin only. */
+  claims: Readonly<Record<string, unknown>> | null = null;
+  requestEdits: HeaderEdits | null = null;
+  responseEdits: HeaderEdits | null = null;
+  values: Values | null = null;
+
+  /** Once true, errors may only cut the socket. */
+  headSent = false;
+  status = 0;
+  bytesReceived = 0;
+  bytesSent = 0;
+  /** `name@version` of the plugin that answered or failed, for the log; empty if none did. */
+  decidedBy = "";
+  /** Why: a plugin's reason or an error code; empty for an ordinary response. */
+  reason = "";
+  upstreamName = "";
+  upstreamAddress = "";
+  attempts = 0;
+
+  constructor(fields: ExchangeFields) {
+    this.head = fields.head;
+    this.method = fields.head.method;
+    this.host = fields.host;
+    this.path = fields.path;
+    this.query = fields.query;
+    this.scheme = fields.scheme;
+    this.clientIp = fields.clientIp;
+    this.requestId = fields.requestId;
+    this.traceparent = fields.traceparent;
+    this.startedMs = fields.startedMs;
+  }
+
+  /** The request header as the origin will see it: policy edits first, then the client's head. */
+  header(nameLower: string): string | null {
+    const edits = this.requestEdits;
+    if (edits !== null) {
+      const edited = edits.get(nameLower);
+      if (edited !== undefined) return edited;
+    }
+    return this.head.get(nameLower);
+  }
+
+  /** Sets (or with null removes) a header of the request to the origin. The name is lower-case. */
+  editRequestHeader(nameLower: string, value: string | null): void {
+    (this.requestEdits ??= new Map()).set(nameLower, value);
+  }
+
+  /** Sets (or with null removes) a header of the response to the client. The name is lower-case. */
+  editResponseHeader(nameLower: string, value: string | null): void {
+    (this.responseEdits ??= new Map()).set(nameLower, value);
+  }
+}
+
+export type ExchangeFields = {
+  head: RequestHead;
+  host: string;
+  path: string;
+  query: string;
+  scheme: "http" | "https";
+  clientIp: string;
+  requestId: string;
+  traceparent: string;
+  startedMs: number;
+};

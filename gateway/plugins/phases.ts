@@ -1,0 +1,47 @@
+// The contract between the request's life and a policy, built-in or uploaded. A plugin is made once
+// per attachment when a snapshot is built, so that a request only calls it.
+
+import type { Exchange } from "../exchange.ts";
+import type { Verdict } from "./verdict.ts";
+
+/** The response's head as plugins may see and edit it before it is sent. */
+export type ResponseView = {
+  status: number;
+  /** Value of a response header by lower-case name, or null. */
+  header(name: string): string | null;
+  set(name: string, value: string): void;
+  append(name: string, value: string): void;
+  remove(name: string): void;
+};
+
+/** One attached plugin, ready to run. A phase that it does not take part in is null. */
+export interface Plugin {
+  /** Name as configured: a label of logs and metrics. */
+  readonly name: string;
+  /** Version of an uploaded plugin, "builtin" otherwise. */
+  readonly version: string;
+  /** May answer at once (no promise: the hot path stays synchronous) or later. Throws GatewayError. */
+  readonly onRequest: ((exchange: Exchange) => Verdict | Promise<Verdict>) | null;
+  /** Runs when the response's head is known, before it is sent; also for local responses. */
+  readonly onResponse: ((exchange: Exchange, response: ResponseView) => void) | null;
+  /** Releases timers and connections; called when no snapshot holds the plugin any more. */
+  close(): void;
+}
+
+/** What a built-in may use of its surroundings. */
+export type PluginServices = {
+  /** Consumer's name by the lower-case hex SHA-256 of an API key. */
+  readonly consumersByKeyHash: ReadonlyMap<string, string>;
+  /** Milliseconds of the monotonic clock. */
+  nowMs(): number;
+  /** Milliseconds since the epoch. */
+  wallMs(): number;
+  /** One line of the gateway's own log. */
+  warn(message: string, fields: Record<string, unknown>): void;
+};
+
+/** A built-in plugin: `create` gets a configuration that already passed its schema. */
+export type Builtin = {
+  readonly name: string;
+  create(config: Readonly<Record<string, unknown>>, services: PluginServices): Plugin;
+};

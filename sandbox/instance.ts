@@ -1,0 +1,284 @@
+// One guest module instantiated over one kernel: its imports bound, its start functions run in the
+// order the development kits expect, and single calls into it. What a call throws is turned into a
+// value here; after that the instance is marked as broken and must not be called again.
+
+import { Halt, printable, type CallErrorCode } from "./errors.ts";
+import { Guest, type GuestOptions, type HostFunction } from "./guest.ts";
+import { bindAbort, bindHostCall, type HostState } from "./hostcalls.ts";
+import {
+  ASSEMBLYSCRIPT,
+  EXTISM_ENV,
+  EXTISM_USER,
+  KERNEL_IMPORTS,
+  signatureOf,
+  WASI,
+} from "./imports.ts";
+import { bindWasi } from "./wasi.ts";
+
+/** What came of a call. Failures are values: the guest is untrusted, and its faults are expected. */
+export type Outcome =
+  | {
+      readonly kind: "ok";
+      /** A copy of the output; null when it is empty. */
+      readonly output: Uint8Array | null;
+      /** Always 0: anything else is a `guest_error`. */
+      readonly returnCode: number;
+    }
+  | {
+      readonly kind: "failed";
+      readonly code: CallErrorCode;
+      /** For the operator's log, never for a client; bounded, without control characters. */
+      readonly detail: string;
+    };
+
+const DETAIL_CHARS_MAX = 1_024;
+
+export function failed(code: CallErrorCode, detail: string): Outcome {
+  return { kind: "failed", code, detail: printable(detail, DETAIL_CHARS_MAX) };
+}
+
+type AnyFunction = (...args: never[]) => unknown;
+
+/** What the instances of one pool share. */
+export type InstanceOptions<C> = GuestOptions<C> & {
+  readonly module: WebAssembly.Module;
+  readonly imports: readonly WebAssembly.ImportDescriptor[];
+  readonly hostFunctions: ReadonlyMap<string, HostFunction<C>>;
+  readonly state: HostState;
+};
+
+/** Throws when the module imports what the sandbox does not provide: it was not prepared. */
+export function checkImports<C>(
+  imports: readonly WebAssembly.ImportDescriptor[],
+  hostFunctions: ReadonlyMap<string, HostFunction<C>>,
+): void {
+  for (const { module, name, kind } of imports) {
+    if (kind !== "function" || signatureOf(module, name, hostFunctions) === null) {
+      throw new Error(`the ${kind} ${module}.${name} cannot be imported: prepare the module first`);
+    }
+  }
+}
+
+export class Instance<C> {
+  readonly #guest: Guest<C>;
+  readonly #options: InstanceOptions<C>;
+  readonly #functions = new Map<string, () => unknown>();
+  readonly #callsMax: number;
+  #firstBytes = 0;
+  // The guest's buffer when it was last looked at: growth detaches it, and its length becomes 0.
+  #buffer: ArrayBuffer | null = null;
+  #calls = 0;
+  #broken = false;
+
+  constructor(options: InstanceOptions<C>) {
+    this.#options = options;
+    this.#guest = new Guest(options);
+    this.#callsMax = options.limits.callsPerInstanceMax;
+  }
+
+  /** Instantiates and initialises; null when all went well. To be called once, before any call. */
+  start(context: C): Outcome | null {
+    const guest = this.#guest;
+    guest.beginCall(context);
+    try {
+      this.#start();
+      return null;
+    } catch (error) {
+      this.#broken = true;
+      const { code, detail } = classify(error, guest);
+      return failed(code, `initialisation: ${detail}`);
+    } finally {
+      guest.endCall();
+    }
+  }
+
+  /** Calls an export; `name` must be one the module has. */
+  call(name: string, input: string | Uint8Array | null, context: C): Outcome {
+    const guest = this.#guest;
+    const entry = this.#functions.get(name);
+    if (entry === undefined) throw new Error(`the module exports no function ${name}`);
+    this.#calls += 1;
+    if (!guest.kernel.begin(input)) {
+      const allowed = guest.limits.kernelBytesMax;
+      return failed(
+        "kernel_memory",
+        `the input does not fit the kernel memory of ${allowed} bytes`,
+      );
+    }
+    guest.beginCall(context);
+    try {
+      return this.#outcome(entry());
+    } catch (error) {
+      this.#broken = true;
+      const { code, detail } = classify(error, guest);
+      return failed(code, detail);
+    } finally {
+      guest.endCall();
+    }
+  }
+
+  /** True when it may serve another call. */
+  get reusable(): boolean {
+    if (this.#broken || this.#calls >= this.#callsMax) return false;
+    const buffer = this.#buffer;
+    if (buffer === null || buffer.byteLength !== 0 || this.#firstBytes === 0) return true;
+    this.#buffer = this.#guest.memory!.buffer;
+    return this.#buffer.byteLength <= this.#firstBytes * 2;
+  }
+
+  #outcome(returned: unknown): Outcome {
+    const { kernel, limits } = this.#guest;
+    if (kernel.hasError) return failed("guest_error", kernel.error(DETAIL_CHARS_MAX));
+    if (returned !== undefined && returned !== 0) {
+      return failed("guest_error", `the guest returned ${String(returned)}`);
+    }
+    const length = kernel.outputLength;
+    if (length === 0) return NOTHING;
+    if (length > limits.outputBytesMax) {
+      const allowed = limits.outputBytesMax;
+      return failed("bad_output", `the output is ${length} bytes long; ${allowed} are allowed`);
+    }
+    return { kind: "ok", output: kernel.output(), returnCode: 0 };
+  }
+
+  #start(): void {
+    const guest = this.#guest;
+    const { module, imports } = this.#options;
+    const { exports } = new WebAssembly.Instance(module, this.#bindAll());
+    for (const [name, value] of Object.entries(exports)) {
+      if (typeof value === "function") this.#functions.set(name, value as () => unknown);
+    }
+    const { memory } = exports;
+    if (memory instanceof WebAssembly.Memory) guest.memory = memory;
+    this.#initialise(imports.some((entry) => entry.module === WASI));
+    if (guest.memory !== null) {
+      this.#buffer = guest.memory.buffer;
+      this.#firstBytes = this.#buffer.byteLength;
+    }
+    if (guest.kernel.hasError) {
+      throw new Halt("guest_error", guest.kernel.error(DETAIL_CHARS_MAX));
+    }
+    guest.ready = true;
+  }
+
+  // As the official runtimes do it: Haskell's runtime needs its reactor first; then C's constructors
+  // or the reactor; `_start` only for modules without WASI (AssemblyScript's --exportStart), since
+  // the main function of a WASI command would run and exit.
+  #initialise(hasWasi: boolean): void {
+    const haskell = this.#nullary("hs_init", 2);
+    if (haskell !== null) {
+      this.#nullary("_initialize", 0)?.();
+      haskell(0, 0);
+      return;
+    }
+    const constructors = this.#nullary("__wasm_call_ctors", 0) ?? this.#nullary("_initialize", 0);
+    if (constructors !== null) return void constructors();
+    if (!hasWasi) this.#nullary("_start", 0)?.();
+  }
+
+  #nullary(name: string, params: number): ((...args: number[]) => unknown) | null {
+    const start = this.#functions.get(name);
+    return start !== undefined && start.length === params ? start : null;
+  }
+
+  #bindAll(): WebAssembly.Imports {
+    const modules: WebAssembly.Imports = Object.create(null) as WebAssembly.Imports;
+    for (const { module, name } of this.#options.imports) {
+      modules[module] ??= Object.create(null) as Record<string, unknown>;
+      modules[module][name] = this.#bind(module, name);
+    }
+    return modules;
+  }
+
+  #bind(module: string, name: string): unknown {
+    // Sandbox functions know nothing of the context, and a guest of any context will do.
+    const guest = this.#guest as unknown as Guest<never>;
+    switch (module) {
+      case EXTISM_ENV:
+        if (KERNEL_IMPORTS.has(name)) return guest.kernel.exports[name];
+        return bindHostCall(name, guest, this.#options.state);
+      case EXTISM_USER:
+        return bindUser(name, this.#options.hostFunctions.get(name)!, this.#guest);
+      case WASI:
+        return bindWasi(name, guest);
+      case ASSEMBLYSCRIPT:
+        return bindAbort(guest);
+      default:
+        return null;
+    }
+  }
+}
+
+const NOTHING: Outcome = Object.freeze({ kind: "ok", output: null, returnCode: 0 });
+
+// One function for each number of parameters: rest parameters would make an array for every call.
+function bindUser<C>(name: string, host: HostFunction<C>, guest: Guest<C>): AnyFunction {
+  switch (host.params.length) {
+    case 0:
+      return () => {
+        enter(name, guest);
+        try {
+          return host.run(guest);
+        } catch (error) {
+          throw hostFailure(name, error);
+        }
+      };
+    case 1:
+      return (a) => {
+        enter(name, guest);
+        try {
+          return host.run(guest, a);
+        } catch (error) {
+          throw hostFailure(name, error);
+        }
+      };
+    case 2:
+      return (a, b) => {
+        enter(name, guest);
+        try {
+          return host.run(guest, a, b);
+        } catch (error) {
+          throw hostFailure(name, error);
+        }
+      };
+    default:
+      return (...args) => {
+        enter(name, guest);
+        try {
+          return host.run(guest, ...args);
+        } catch (error) {
+          throw hostFailure(name, error);
+        }
+      };
+  }
+}
+
+function enter<C>(name: string, guest: Guest<C>): void {
+  guest.countHostCall();
+  // There is no request yet, and state of the first one must not get into every instance.
+  if (!guest.ready) throw new Halt("host_denied", `${name} was called during initialisation`);
+}
+
+function hostFailure(name: string, error: unknown): unknown {
+  if (error instanceof Halt || isStackOverflow(error)) return error;
+  const reason = error instanceof Error ? error.message : String(error);
+  return new Halt("host_error", `the host function ${name} failed: ${reason}`);
+}
+
+function isStackOverflow(error: unknown): boolean {
+  return error instanceof RangeError && error.message.startsWith("Maximum call stack");
+}
+
+function classify<C>(error: unknown, guest: Guest<C>): { code: CallErrorCode; detail: string } {
+  if (error instanceof Halt) return error;
+  if (isStackOverflow(error)) return { code: "stack", detail: "the guest used up the call stack" };
+  if (error instanceof WebAssembly.RuntimeError) {
+    const { failedAllocs } = guest.kernel;
+    if (failedAllocs === 0) return { code: "trap", detail: error.message };
+    // Guests trap when an allocation fails; the cause is worth more to the operator.
+    const detail = `${error.message} after ${failedAllocs} failed allocations of kernel memory`;
+    return { code: "kernel_memory", detail };
+  }
+  const detail = error instanceof Error ? error.message : String(error);
+  return { code: "host_error", detail };
+}

@@ -1,0 +1,128 @@
+// The instances of one plugin version in one worker. Calls are synchronous, so more than one
+// instance is in use only when a host function calls a guest again. An instance that threw is never
+// used again, and with `fresh` isolation none is used twice.
+
+import type { Guest, GuestLog, HostFunction, LogLevel } from "./guest.ts";
+import { Variables } from "./hostcalls.ts";
+import { checkImports, failed, Instance, type Outcome } from "./instance.ts";
+import { compileKernel, Kernel } from "./kernel.ts";
+import type { SandboxLimits } from "./limits.ts";
+
+export type { Guest, Outcome };
+
+export type GuestPoolOptions<C> = {
+  /** Compiled from prepared bytes. */
+  readonly module: WebAssembly.Module;
+  readonly limits: SandboxLimits;
+  readonly hostFunctions: ReadonlyMap<string, HostFunction<C>>;
+  /** What config_get answers. */
+  readonly config: ReadonlyMap<string, string>;
+  /** `reuse`: calls share an instance's state. `fresh`: no call sees anything of an earlier one. */
+  readonly isolation: "reuse" | "fresh";
+  readonly log: GuestLog<C>;
+  /** Lines below it are dropped; `info` when left out. */
+  readonly logLevel?: LogLevel;
+};
+
+export class GuestPool<C> {
+  readonly #options: GuestPoolOptions<C>;
+  readonly #imports: readonly WebAssembly.ImportDescriptor[];
+  readonly #exports: ReadonlySet<string>;
+  readonly #kernelModule: WebAssembly.Module;
+  readonly #variables: Variables;
+  readonly #idle: Instance<C>[] = [];
+  #busy = 0;
+  #closed = false;
+
+  /** Throws on a module that was not prepared with these host functions; starts no instance. */
+  constructor(options: GuestPoolOptions<C>) {
+    this.#options = options;
+    this.#imports = WebAssembly.Module.imports(options.module);
+    checkImports(this.#imports, options.hostFunctions);
+    const exports = WebAssembly.Module.exports(options.module);
+    this.#exports = new Set(exports.filter((e) => e.kind === "function").map((e) => e.name));
+    this.#kernelModule = compileKernel();
+    this.#variables = new Variables(options.limits.varBytesMax);
+  }
+
+  hasExport(name: string): boolean {
+    return this.#exports.has(name);
+  }
+
+  /** Instances alive, idle ones included. */
+  get size(): number {
+    return this.#busy + this.#idle.length;
+  }
+
+  /** Makes sure that an instance is ready; what came of it, when its start failed. */
+  warm(context: C): Outcome | null {
+    if (this.#idle.length > 0) return null;
+    const instance = this.#start(context);
+    if (!(instance instanceof Instance)) return instance;
+    if (!this.#closed) this.#idle.push(instance);
+    return null;
+  }
+
+  /**
+   * Calls an export that the module has, with the input in kernel memory. Never throws for what a
+   * guest does. `input` and the output are copied; the context reaches host functions and the log.
+   */
+  call(exportName: string, input: string | Uint8Array | null, context: C): Outcome {
+    if (this.#closed) return failed("pool_exhausted", "the pool is closed");
+    if (!this.#exports.has(exportName)) {
+      throw new Error(`the module exports no function ${exportName}: ask hasExport first`);
+    }
+    let instance = this.#idle.pop();
+    if (instance === undefined) {
+      if (this.#busy >= this.#options.limits.poolMax) {
+        return failed("pool_exhausted", `all ${this.#busy} instances are busy`);
+      }
+      const started = this.#start(context);
+      if (!(started instanceof Instance)) return started;
+      instance = started;
+    }
+    this.#busy += 1;
+    try {
+      return instance.call(exportName, input, context);
+    } finally {
+      this.#busy -= 1;
+      const keep = this.#options.isolation === "reuse" && instance.reusable;
+      if (keep && !this.#closed) this.#idle.push(instance);
+    }
+  }
+
+  /** Lets go of every instance; a call under way ends as it would. Idempotent. */
+  close(): void {
+    this.#closed = true;
+    this.#idle.length = 0;
+  }
+
+  #start(context: C): Instance<C> | Outcome {
+    let instance: Instance<C>;
+    try {
+      instance = this.#build();
+    } catch (error) {
+      // Each memory reserves address space, and there is an end to it.
+      return failed("pool_exhausted", `no kernel could be made: ${String(error)}`);
+    }
+    this.#busy += 1;
+    const failure = instance.start(context);
+    this.#busy -= 1;
+    return failure ?? instance;
+  }
+
+  #build(): Instance<C> {
+    const { module, limits, hostFunctions, config, isolation, log, logLevel } = this.#options;
+    const variables = isolation === "fresh" ? new Variables(limits.varBytesMax) : this.#variables;
+    return new Instance({
+      module,
+      limits,
+      hostFunctions,
+      imports: this.#imports,
+      kernel: new Kernel(this.#kernelModule, limits.kernelBytesMax),
+      state: { config, variables },
+      log,
+      logLevel: logLevel ?? "info",
+    });
+  }
+}
