@@ -11,6 +11,9 @@ export type HeaderEdits = Map<string, string | null>;
 /** Values that policies hand to later policies and to the access log. */
 export type Values = Map<string, string>;
 
+/** Who decided about a request: a plugin's name and version. */
+export type Decider = { readonly name: string; readonly version: string };
+
 export class Exchange {
   readonly head: RequestHead;
   readonly method: string;
@@ -44,8 +47,8 @@ export class Exchange {
   status = 0;
   bytesReceived = 0;
   bytesSent = 0;
-  /** `name@version` of the plugin that answered or failed, for the log; empty if none did. */
-  decidedBy = "";
+  /** The plugin that answered or failed, for the log; null if none did. */
+  decidedBy: Decider | null = null;
   /** Why: a plugin's reason or an error code; empty for an ordinary response. */
   reason = "";
   upstreamName = "";

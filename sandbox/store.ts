@@ -53,14 +53,14 @@ export class ModuleStore {
       throw error;
     }
     // Also when the file is there: it may have rotted, and these bytes are known to be right.
-    await rename(temp, this.#path(digest));
+    await rename(temp, this.pathOf(digest));
     await this.#flushDirectory();
     return digest;
   }
 
   /** Reads a module back; throws `module_missing`, or `hash_mismatch` when its bytes have changed. */
   async get(digest: string): Promise<Uint8Array> {
-    const path = this.#path(digest);
+    const path = this.pathOf(digest);
     let bytes: Uint8Array;
     try {
       await using file = await open(path, "r");
@@ -85,7 +85,7 @@ export class ModuleStore {
 
   /** Removes a module; nothing happens when it is not there. */
   async remove(digest: string): Promise<void> {
-    await rm(this.#path(digest), { force: true });
+    await rm(this.pathOf(digest), { force: true });
     await this.#flushDirectory();
   }
 
@@ -103,8 +103,8 @@ export class ModuleStore {
     return bytes;
   }
 
-  // A digest comes from a caller and ends up in a path: only 64 hex digits get there.
-  #path(digest: string): string {
+  /** Where a module of this digest is or would be. Only 64 hex digits ever get into a path. */
+  pathOf(digest: string): string {
     if (!DIGEST.test(digest)) {
       const shown = JSON.stringify(digest.slice(0, 80));
       throw new SandboxError("module_missing", `${shown} is not a digest sha256:<64 hex digits>.`);

@@ -6,7 +6,7 @@ import type { Verdict } from "./verdict.ts";
 
 /** The response's head as plugins may see and edit it before it is sent. */
 export type ResponseView = {
-  status: number;
+  readonly status: number;
   /** Value of a response header by lower-case name, or null. */
   header(name: string): string | null;
   set(name: string, value: string): void;
@@ -31,7 +31,7 @@ export interface Plugin {
 /** What a built-in may use of its surroundings. */
 export type PluginServices = {
   /** Consumer's name by the lower-case hex SHA-256 of an API key. */
-  readonly consumersByKeyHash: ReadonlyMap<string, string>;
+  readonly consumersByKeyHash: { get(hash: string): string | undefined };
   /** Milliseconds of the monotonic clock. */
   nowMs(): number;
   /** Milliseconds since the epoch. */
@@ -43,5 +43,7 @@ export type PluginServices = {
 /** A built-in plugin: `create` gets a configuration that already passed its schema. */
 export type Builtin = {
   readonly name: string;
+  /** True when each route needs an instance of its own: its state must not be shared. */
+  readonly perRoute?: boolean;
   create(config: Readonly<Record<string, unknown>>, services: PluginServices): Plugin;
 };

@@ -1,0 +1,85 @@
+// From a parsed head to an Exchange: who asks, for which host, which path, in normal form. The last
+// place that sees the request as it came; everything after it sees the one normal form.
+
+import { nowMs } from "../base/clock.ts";
+import type { ErrorCode } from "../base/errors.ts";
+import { isSaneRequestId } from "../base/ids.ts";
+import type { IdSource } from "../base/ids.ts";
+import { Exchange } from "../exchange.ts";
+import { NormalTarget, normalizeHost, normalizeTarget } from "../routing/normalize.ts";
+import type { RequestHead } from "../wire/request-head.ts";
+import { resolveClient } from "./client-address.ts";
+import type { H1Connection } from "./h1/connection.ts";
+import type { Snapshot } from "./snapshot.ts";
+
+export interface Acceptor {
+  readonly ids: IdSource;
+  /** The snapshot that serves now. */
+  readonly snapshot: Snapshot;
+}
+
+/** A request with everything that its head says. */
+export type Accepted = {
+  readonly snapshot: Snapshot;
+  readonly exchange: Exchange;
+  /** Host and port as the client meant them; empty when HTTP/1.0 sent none. */
+  readonly authority: string;
+  readonly forwardedFor: string;
+  /** Why the request is refused; its exchange then only serves the refusal. */
+  readonly fault: ErrorCode | null;
+};
+
+const NO_TARGET = new NormalTarget();
+
+/** Makes the exchange of a request, refused ones included. */
+export function acceptRequest(
+  acceptor: Acceptor,
+  connection: H1Connection,
+  head: RequestHead,
+): Accepted {
+  const { snapshot, ids } = acceptor;
+  const { scheme } = connection.host;
+  const peer = connection.remoteAddress;
+  const absolute = head.target.charCodeAt(0) === 0x2f ? null : splitAbsolute(head.target);
+  const target = absolute === null ? head.target : absolute.target;
+  // RFC 9112, 3.2.2: the host of an absolute target replaces the Host field.
+  const authority = absolute === null ? (head.hostField ?? "") : absolute.authority;
+  const host = authority === "" ? "" : normalizeHost(authority);
+  const normal = normalizeTarget(target);
+  let fault: ErrorCode | null = null;
+  if (normal === null) fault = "BAD_TARGET";
+  else if (host === null || (authority === "" && head.minor === 1)) fault = "BAD_HOST";
+  const { path, query } = normal ?? NO_TARGET;
+  const sentId = head.get("x-request-id");
+  const trusted = snapshot.trustedProxies;
+  const client =
+    trusted === null
+      ? { clientIp: peer, forwardedFor: peer, scheme }
+      : resolveClient(head, { address: peer, scheme }, trusted);
+  const exchange = new Exchange({
+    head,
+    host: host ?? "",
+    path,
+    query,
+    scheme: client.scheme,
+    clientIp: client.clientIp,
+    requestId: sentId !== null && isSaneRequestId(sentId) ? sentId : ids.requestId(),
+    traceparent: ids.traceparent(head.get("traceparent")),
+    startedMs: nowMs(),
+  });
+  return { snapshot, exchange, authority, forwardedFor: client.forwardedFor, fault };
+}
+
+// Absolute form of http and https; null for anything else, which normalizeTarget then refuses.
+function splitAbsolute(target: string): { authority: string; target: string } | null {
+  const match = /^https?:\/\//i.exec(target);
+  if (match === null) return null;
+  const start = match[0].length;
+  let end = start;
+  while (end < target.length && target[end] !== "/" && target[end] !== "?") end++;
+  const rest = target.slice(end);
+  return {
+    authority: target.slice(start, end),
+    target: rest.startsWith("/") ? rest : `/${rest}`,
+  };
+}

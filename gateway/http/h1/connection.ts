@@ -1,0 +1,461 @@
+// One client connection that speaks HTTP/1.1, clear text or TLS: bytes in, one request at a time out,
+// its response back. Refuses at the first byte that cannot be right. Parks what comes early, bounded,
+// and pauses the socket rather than to queue; never reads a body that nobody has asked for.
+
+import type { Socket } from "node:net";
+import { nowMs } from "../../base/clock.ts";
+import type { ErrorCode } from "../../base/errors.ts";
+import { LIMITS } from "../../base/limits.ts";
+import { Deadline } from "../../base/timer-wheel.ts";
+import type { TimerWheel } from "../../base/timer-wheel.ts";
+import { ChunkedDecoder } from "../../wire/chunked.ts";
+import { Outbox } from "../../wire/outbox.ts";
+import { isHopelessPrefix, parseRequestHead } from "../../wire/request-head.ts";
+import type { RequestHead } from "../../wire/request-head.ts";
+
+/** Takes the body of a request as it arrives. */
+export interface BodyConsumer {
+  /** A run of body bytes, valid until the socket has drained. */
+  onBody(bytes: Buffer, from: number, to: number): void;
+  /** Called after each read; false: pause until `resumeBody`. */
+  flushBody(): boolean;
+  onBodyEnd(): void;
+}
+
+/** What serves the requests of a connection: one per request. */
+export interface RequestServer extends BodyConsumer {
+  /** Begins; may answer within the call. */
+  start(): void;
+  /** The request cannot be completed: its body is malformed, too slow or too large. */
+  onRequestFailed(code: ErrorCode, detail: string): void;
+  /** What was written to the client has left. */
+  onClientDrain(): void;
+  /** The route's time is up. */
+  onTimeout(): void;
+  /** The socket is gone; nothing can be sent any more. */
+  onClientGone(): void;
+}
+
+export type ConnectionTimeouts = {
+  readonly headMs: number;
+  readonly bodyIdleMs: number;
+  readonly idleMs: number;
+};
+
+/** What a connection needs of the listener it came through. */
+export interface ConnectionHost {
+  readonly wheel: TimerWheel;
+  readonly scheme: "http" | "https";
+  readonly timeouts: ConnectionTimeouts;
+  readonly draining: boolean;
+  /** Makes the server of a request; the connection then starts it. */
+  serve(connection: H1Connection, head: RequestHead): RequestServer;
+  /** The text of the response that refuses a request without a usable head. */
+  refusal(code: ErrorCode): string;
+  onClosed(connection: H1Connection): void;
+}
+
+/** How the response's body ends. */
+export type ResponseFraming = "none" | "length" | "chunked" | "close";
+
+const HEAD = 0; // Between requests, or within a head.
+const BODY = 1; // The request's body is not complete.
+const ANSWER = 2; // The request is complete, its response is not.
+const LINGER = 3; // All is said; what still comes is read and dropped, so that no reset eats it.
+const CLOSED = 4;
+
+export class H1Connection {
+  readonly host: ConnectionHost;
+  readonly remoteAddress: string;
+  readonly #socket: Socket;
+  readonly #outbox: Outbox;
+  readonly #deadline: Deadline;
+  readonly #requestDeadline: Deadline;
+  readonly #onChunk = (bytes: Buffer, from: number, to: number): void =>
+    this.#consumer?.onBody(bytes, from, to);
+  #state = HEAD;
+  #server: RequestServer | null = null;
+  #consumer: BodyConsumer | null = null;
+  #head: RequestHead | null = null;
+  #parked: Buffer | null = null;
+  #paused = false;
+  #inputEnded = false;
+  #remaining = 0;
+  #decoder: ChunkedDecoder | null = null;
+  #framing: ResponseFraming = "none";
+  #responding = false;
+  #keepAlive = true;
+  #droppedBytes = 0;
+  /** Guards against recursion: requests that are answered at once are taken in a loop. */
+  #taking = false;
+
+  constructor(host: ConnectionHost, socket: Socket) {
+    this.host = host;
+    this.#socket = socket;
+    this.remoteAddress = socket.remoteAddress ?? "";
+    this.#outbox = new Outbox(socket, () => this.#onDrain());
+    this.#deadline = new Deadline(() => this.#onDeadline());
+    this.#requestDeadline = new Deadline(() => this.#server?.onTimeout());
+    socket.on("data", (chunk: Buffer) => this.#onData(chunk));
+    socket.on("end", () => this.#onInputEnd());
+    socket.on("error", () => this.#close());
+    socket.on("close", () => this.#close());
+    this.#arm(host.timeouts.headMs);
+  }
+
+  /** True between two requests. */
+  get idle(): boolean {
+    return this.#state === HEAD && this.#parked === null;
+  }
+
+  /** Lets the request run at most this long. */
+  limitRequest(timeoutMs: number, startedMs: number): void {
+    this.host.wheel.arm(this.#requestDeadline, startedMs, timeoutMs);
+  }
+
+  // The request's body.
+
+  /** Starts to hand the body to the server of the request; asks the client for it when it waits. */
+  readBody(): void {
+    if (this.#state !== BODY || this.#server === null) {
+      this.#server?.onBodyEnd();
+      return;
+    }
+    this.#consumer = this.#server;
+    if (this.#head?.expectContinue === true && this.#parked === null && !this.#responding) {
+      this.#socket.write("HTTP/1.1 100 Continue\r\n\r\n", "latin1");
+    }
+    this.#arm(this.host.timeouts.bodyIdleMs);
+    this.#unpark();
+    this.resumeBody();
+  }
+
+  resumeBody(): void {
+    if (!this.#paused || this.#state === CLOSED) return;
+    if (this.#state === BODY) {
+      if (this.#consumer === null) return;
+      this.#arm(this.host.timeouts.bodyIdleMs);
+    } else if (this.#state === ANSWER && this.#isParkingFull()) {
+      return;
+    }
+    this.#paused = false;
+    this.#socket.resume();
+  }
+
+  // The response.
+
+  /** Sends an informational head (RFC 9110, 15.2). */
+  sendInterim(text: string): void {
+    if (this.#head?.minor === 1 && !this.#responding) this.#outbox.addText(text);
+  }
+
+  /**
+   * Sends the response's head: status line and fields as text, without the empty line and without
+   * the fields of framing other than Content-Length. The framing fields are added here.
+   */
+  sendHead(text: string, framing: ResponseFraming): void {
+    const head = this.#head;
+    // A body that is not read to its end would be taken for the next request.
+    if (this.#state === BODY && this.#consumer === null) this.#skipParkedBody();
+    const complete = this.#state === ANSWER;
+    const isOld = head === null || head.minor === 0;
+    this.#framing = framing === "chunked" && isOld ? "close" : framing;
+    this.#keepAlive =
+      complete &&
+      head !== null &&
+      head.keepAlive &&
+      !this.host.draining &&
+      !this.#inputEnded &&
+      this.#framing !== "close";
+    this.#responding = true;
+    let fields = text;
+    if (this.#framing === "chunked") fields += "transfer-encoding: chunked\r\n";
+    if (!this.#keepAlive) fields += "connection: close\r\n";
+    else if (isOld) fields += "connection: keep-alive\r\n";
+    this.#outbox.addText(`${fields}\r\n`);
+  }
+
+  /** Adds body bytes; large ones must stay as they are until `flush` returned true or a drain. */
+  sendBody(bytes: Buffer, from: number, to: number): void {
+    if (from === to) return;
+    if (this.#framing === "chunked") this.#outbox.addChunk(bytes, from, to);
+    else this.#outbox.addBytes(bytes, from, to);
+  }
+
+  /** Writes what was added. False: the client is slow, wait for `onClientDrain`. */
+  flush(): boolean {
+    if (this.#state === CLOSED) return true;
+    const flushed = this.#outbox.flush();
+    if (!flushed) this.#arm(this.host.timeouts.bodyIdleMs);
+    return flushed;
+  }
+
+  /** Ends the response; the connection goes on with the next request, or closes. */
+  endResponse(): boolean {
+    if (this.#framing === "chunked") this.#outbox.addText("0\r\n\r\n");
+    const flushed = this.flush();
+    this.#server = null;
+    this.#consumer = null;
+    this.host.wheel.disarm(this.#requestDeadline);
+    if (this.#state === CLOSED) return flushed;
+    if (this.#keepAlive) this.#next(flushed);
+    else this.#linger();
+    return flushed;
+  }
+
+  /** Ends the connection so that the client cannot take what it has for a whole response. */
+  cut(): void {
+    if (this.#state === CLOSED) return;
+    // TLS has its own way to tell: the close_notify that is missing (RFC 8446, 6.1).
+    if (this.host.scheme === "http") this.#socket.resetAndDestroy();
+    else this.#socket.destroy();
+    this.#close();
+  }
+
+  /** Closes the connection once its request is answered; at once when it is idle. */
+  drain(): void {
+    if (this.idle) this.#socket.end(() => this.#socket.destroy());
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+    this.#close();
+  }
+
+  #onData(chunk: Buffer): void {
+    switch (this.#state) {
+      case HEAD:
+        this.#take(chunk);
+        return;
+      case BODY:
+        if (this.#consumer === null) this.#park(chunk);
+        else this.#feed(chunk);
+        return;
+      case ANSWER:
+        this.#park(chunk);
+        return;
+      case LINGER:
+        this.#droppedBytes += chunk.length;
+        if (this.#droppedBytes > LIMITS.drainBodyBytesMax) this.destroy();
+    }
+  }
+
+  // Takes requests from the bytes until they are used up or one must be waited for.
+  #take(chunk: Buffer): void {
+    let bytes: Buffer | null = chunk;
+    let seen = 0;
+    if (this.#parked !== null) {
+      seen = this.#parked.length;
+      bytes = Buffer.concat([this.#parked, chunk]);
+      this.#parked = null;
+    }
+    this.#taking = true;
+    for (; bytes !== null && this.#state === HEAD; seen = 0) bytes = this.#takeHead(bytes, seen);
+    this.#taking = false;
+  }
+
+  // Returns what is left of the bytes when the next request may be taken, null otherwise.
+  #takeHead(bytes: Buffer, seen: number): Buffer | null {
+    const text = bytes.latin1Slice(0, Math.min(bytes.length, LIMITS.headBytesMax));
+    const end = text.indexOf("\r\n\r\n");
+    if (end === -1) {
+      this.#awaitHead(bytes, text, seen);
+      return null;
+    }
+    const whole = end + 4 === text.length;
+    const head = parseRequestHead(whole ? text : text.slice(0, end + 4));
+    if (typeof head === "string") {
+      this.#refuse(head);
+      return null;
+    }
+    const rest = end + 4 === bytes.length ? null : bytes.subarray(end + 4);
+    this.#begin(head, rest);
+    if ((this.#state as number) !== HEAD) return null;
+    const parked = this.#parked as Buffer | null;
+    this.#parked = null;
+    return parked;
+  }
+
+  #awaitHead(bytes: Buffer, text: string, seen: number): void {
+    if (bytes.length >= LIMITS.headBytesMax) {
+      this.#refuse("HEAD_TOO_LARGE");
+    } else if (isHopelessPrefix(bytes, Math.max(0, seen - 1))) {
+      this.#refuse("BAD_HEAD");
+    } else if (text.length > LIMITS.requestLineBytesMax && !text.includes("\r\n")) {
+      this.#refuse("TARGET_TOO_LONG");
+    } else {
+      // One deadline for the whole head, from its first byte: a byte at a time buys no more time.
+      if (seen === 0) this.#arm(this.host.timeouts.headMs);
+      this.#parked = bytes;
+    }
+  }
+
+  #begin(head: RequestHead, rest: Buffer | null): void {
+    this.#head = head;
+    this.#responding = false;
+    this.#parked = rest;
+    this.host.wheel.disarm(this.#deadline);
+    if (head.hasBody) {
+      this.#state = BODY;
+      this.#remaining = head.contentLength;
+      this.#decoder = head.chunked ? new ChunkedDecoder() : null;
+      if (this.#isParkingFull()) this.#pause();
+    } else {
+      this.#state = ANSWER;
+    }
+    this.#server = this.host.serve(this, head);
+    this.#server.start();
+  }
+
+  // Goes on to the next request after a complete one.
+  #next(flushed: boolean): void {
+    this.#state = HEAD;
+    this.#head = null;
+    if (flushed) this.#arm(this.host.timeouts.idleMs);
+    if (!this.#taking && this.#parked !== null) {
+      const parked = this.#parked;
+      this.#parked = null;
+      this.#take(parked);
+    }
+    if (this.#state === HEAD && this.#inputEnded) this.#finish();
+    else this.resumeBody();
+  }
+
+  #feed(bytes: Buffer): void {
+    const consumer = this.#consumer;
+    if (consumer === null) return;
+    const end = this.#feedBody(bytes);
+    if (end === -1) {
+      this.#failRequest("BAD_CHUNK", "malformed chunked body");
+      return;
+    }
+    const complete = this.#decoder === null ? this.#remaining === 0 : this.#decoder.done;
+    if (complete) {
+      this.#state = ANSWER;
+      this.#consumer = null;
+      this.host.wheel.disarm(this.#deadline);
+      if (end < bytes.length) this.#parked = bytes.subarray(end);
+      consumer.onBodyEnd();
+      return;
+    }
+    this.#arm(this.host.timeouts.bodyIdleMs);
+    if (!consumer.flushBody()) {
+      // Not the client is slow, the origin is: its own deadline runs.
+      this.host.wheel.disarm(this.#deadline);
+      this.#pause();
+    }
+  }
+
+  #feedBody(bytes: Buffer): number {
+    if (this.#decoder !== null) return this.#decoder.push(bytes, 0, this.#onChunk);
+    const take = Math.min(this.#remaining, bytes.length);
+    this.#remaining -= take;
+    this.#onChunk(bytes, 0, take);
+    return take;
+  }
+
+  // An answer without the body: when the body has come already, it is passed over.
+  #skipParkedBody(): void {
+    const parked = this.#parked;
+    if (parked === null) return;
+    const end = this.#feedBody(parked);
+    const complete = this.#decoder === null ? this.#remaining === 0 : this.#decoder.done;
+    if (end === -1 || !complete) return;
+    this.#state = ANSWER;
+    this.#parked = end === parked.length ? null : parked.subarray(end);
+  }
+
+  #unpark(): void {
+    const parked = this.#parked;
+    if (parked === null) return;
+    this.#parked = null;
+    this.#feed(parked);
+  }
+
+  #park(chunk: Buffer): void {
+    this.#parked = this.#parked === null ? chunk : Buffer.concat([this.#parked, chunk]);
+    if (this.#isParkingFull()) this.#pause();
+  }
+
+  #isParkingFull(): boolean {
+    return this.#parked !== null && this.#parked.length >= LIMITS.pipelinedBytesMax;
+  }
+
+  #pause(): void {
+    if (this.#paused) return;
+    this.#paused = true;
+    this.#socket.pause();
+  }
+
+  #onDrain(): void {
+    if (this.#state === LINGER || this.#state === CLOSED) return;
+    if (this.#state === HEAD) this.#arm(this.host.timeouts.idleMs);
+    else if (this.#state === ANSWER) this.host.wheel.disarm(this.#deadline);
+    this.#server?.onClientDrain();
+  }
+
+  #onInputEnd(): void {
+    this.#inputEnded = true;
+    if (this.#state === HEAD) this.#finish();
+    else if (this.#state === BODY) this.#failRequest("BAD_FRAMING", "the client ended its body early");
+    else if (this.#state === LINGER) this.destroy();
+  }
+
+  #onDeadline(): void {
+    if (this.#state === HEAD && this.#parked !== null) {
+      this.#refuse("REQUEST_TIMEOUT");
+    } else if (this.#state === BODY && !this.#responding && this.#socket.writableLength === 0) {
+      this.#failRequest("REQUEST_TIMEOUT", "the body made no progress in time");
+    } else {
+      // Idle too long, or a client that does not read.
+      this.destroy();
+    }
+  }
+
+  #failRequest(code: ErrorCode, detail: string): void {
+    this.#consumer = null;
+    this.#server?.onRequestFailed(code, detail);
+  }
+
+  #refuse(code: ErrorCode): void {
+    this.#outbox.addText(this.host.refusal(code));
+    this.flush();
+    this.#linger();
+  }
+
+  // The client may still be sending: closing now would answer with a reset, and the reset would
+  // destroy the response before it is read (RFC 9112, 9.6).
+  #linger(): void {
+    this.#parked = null;
+    this.#head = null;
+    this.#paused = false;
+    this.#finish();
+    this.#socket.resume();
+  }
+
+  #finish(): void {
+    this.#state = LINGER;
+    // The time to linger begins when the response has left.
+    this.#arm(this.host.timeouts.bodyIdleMs);
+    this.#socket.end(() => {
+      if (this.#state === LINGER) this.#arm(LIMITS.lingerMs);
+    });
+  }
+
+  #close(): void {
+    if (this.#state === CLOSED) return;
+    this.#state = CLOSED;
+    this.host.wheel.remove(this.#deadline);
+    this.host.wheel.remove(this.#requestDeadline);
+    this.#parked = null;
+    const server = this.#server;
+    this.#server = null;
+    this.#consumer = null;
+    this.host.onClosed(this);
+    server?.onClientGone();
+  }
+
+  #arm(delayMs: number): void {
+    this.host.wheel.arm(this.#deadline, nowMs(), delayMs);
+  }
+}

@@ -1,0 +1,154 @@
+// What may cross the gateway, in both directions: builds the head that the origin gets and the fields
+// that the client gets. Fields of one connection stay on it (RFC 9110, 7.6.1), the gateway's own
+// fields are never taken from a stranger, and kept fields are copied in runs, not one by one.
+
+import { httpDate } from "../base/clock.ts";
+import type { HeaderEdits } from "../exchange.ts";
+import type { Exchange } from "../exchange.ts";
+import { FIELD, STRIDE } from "../wire/fields.ts";
+import type { FieldList } from "../wire/fields.ts";
+import type { ResponseHead } from "../wire/response-head.ts";
+
+/** Kinds of request fields that are not copied: the gateway writes its own or drops them. */
+const REQUEST_DROPS = dropTable([
+  FIELD.HOST,
+  FIELD.CONTENT_LENGTH,
+  FIELD.TRANSFER_ENCODING,
+  FIELD.CONNECTION,
+  FIELD.HOP,
+  FIELD.EXPECT,
+  FIELD.FORWARDING,
+  FIELD.REQUEST_ID,
+  FIELD.TRACEPARENT,
+  FIELD.UPGRADE,
+  FIELD.DROPPED,
+]);
+
+const RESPONSE_DROPS = dropTable([
+  FIELD.TRANSFER_ENCODING,
+  FIELD.CONNECTION,
+  FIELD.HOP,
+  FIELD.UPGRADE,
+  FIELD.REQUEST_ID,
+]);
+
+/**
+ * Names that Connection cannot nominate away: a client would otherwise take credentials or
+ * conditions from a request after a policy has seen them.
+ */
+const PROTECTED: ReadonlySet<string> = new Set([
+  "authorization",
+  "content-length",
+  "content-type",
+  "cookie",
+  "date",
+  "host",
+  "set-cookie",
+  "x-api-key",
+]);
+
+function dropTable(kinds: readonly number[]): Uint8Array {
+  const table = new Uint8Array(16);
+  for (const kind of kinds) table[kind] = 1;
+  return table;
+}
+
+/** What a request's head needs beside the exchange. */
+export type RequestHeadParts = {
+  /** Value of the Host field to send. */
+  readonly host: string;
+  /** Value of X-Forwarded-For: the chain so far and the peer. */
+  readonly forwardedFor: string;
+  /** Host as the client sent it. */
+  readonly forwardedHost: string;
+  /** Declared body bytes, or -1 for none. */
+  readonly contentLength: number;
+  readonly chunked: boolean;
+};
+
+/** The request's head as the origin gets it: Latin-1 text with its empty line. */
+export function buildRequestHead(exchange: Exchange, parts: RequestHeadParts): string {
+  const { head, query } = exchange;
+  const target = query === "" ? exchange.path : `${exchange.path}?${query}`;
+  let text = `${exchange.method} ${target} HTTP/1.1\r\nhost: ${parts.host}\r\n`;
+  text += copyFields(head.fields, REQUEST_DROPS, head.nominated, exchange.requestEdits);
+  text += `x-forwarded-for: ${parts.forwardedFor}\r\nx-forwarded-proto: ${exchange.scheme}\r\n`;
+  text += `x-forwarded-host: ${parts.forwardedHost}\r\n`;
+  text += `forwarded: ${forwardedElement(exchange, parts.forwardedHost)}\r\n`;
+  text += `x-request-id: ${exchange.requestId}\r\ntraceparent: ${exchange.traceparent}\r\n`;
+  if (parts.chunked) text += "transfer-encoding: chunked\r\n";
+  else if (parts.contentLength >= 0) text += `content-length: ${parts.contentLength}\r\n`;
+  text += editLines(exchange.requestEdits);
+  return `${text}\r\n`;
+}
+
+/**
+ * The response's status line and fields as the client gets them, without the fields that delimit
+ * the body (Content-Length is kept) and without the empty line.
+ */
+export function buildResponseFields(head: ResponseHead, exchange: Exchange): string {
+  const edits = exchange.responseEdits;
+  const reason = head.reason === "" ? "" : head.reason;
+  let text = `HTTP/1.1 ${head.status} ${reason}\r\n`;
+  text += copyFields(head.fields, RESPONSE_DROPS, head.nominated, edits);
+  if (!hasKind(head.fields, FIELD.DATE)) text += `date: ${httpDate()}\r\n`;
+  text += `x-request-id: ${exchange.requestId}\r\n`;
+  return text + editLines(edits);
+}
+
+// Kept neighbours are cut out as one run of the original text.
+function copyFields(
+  fields: FieldList,
+  drops: Uint8Array,
+  nominated: readonly string[] | null,
+  edits: HeaderEdits | null,
+): string {
+  const { at, text } = fields;
+  const mustLook = nominated !== null || edits !== null;
+  let copied = "";
+  let runStart = -1;
+  for (let i = 0; i < at.length; i += STRIDE) {
+    const dropped =
+      drops[at[i + 4]] === 1 ||
+      (mustLook && isReplaced(text.slice(at[i], at[i + 1]).toLowerCase(), nominated, edits));
+    if (!dropped) {
+      if (runStart === -1) runStart = at[i];
+    } else if (runStart !== -1) {
+      copied += text.slice(runStart, at[i]);
+      runStart = -1;
+    }
+  }
+  // The last run ends before the empty line.
+  return runStart === -1 ? copied : copied + text.slice(runStart, text.length - 2);
+}
+
+function isReplaced(
+  name: string,
+  nominated: readonly string[] | null,
+  edits: HeaderEdits | null,
+): boolean {
+  if (edits !== null && edits.has(name)) return true;
+  return nominated !== null && nominated.includes(name) && !PROTECTED.has(name);
+}
+
+function editLines(edits: HeaderEdits | null): string {
+  if (edits === null) return "";
+  let text = "";
+  for (const [name, value] of edits) {
+    if (value !== null) text += `${name}: ${value}\r\n`;
+  }
+  return text;
+}
+
+function hasKind(fields: FieldList, kind: number): boolean {
+  const { at } = fields;
+  for (let i = 4; i < at.length; i += STRIDE) if (at[i] === kind) return true;
+  return false;
+}
+
+// RFC 7239: an IPv6 address is quoted and bracketed, a host with a port is quoted.
+function forwardedElement(exchange: Exchange, host: string): string {
+  const { clientIp } = exchange;
+  const node = clientIp.includes(":") ? `"[${clientIp}]"` : clientIp;
+  return `for=${node};host="${host}";proto=${exchange.scheme}`;
+}

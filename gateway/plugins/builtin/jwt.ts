@@ -1,0 +1,336 @@
+// Bearer tokens: compact JWS, verified by jose on first sight and remembered, so that a token seen
+// before costs one table look-up and two comparisons of time. No token, two tokens, a bad token or
+// no keys: the request does not pass. Identity headers of the client's own are removed before
+// anything else happens.
+
+import { errors, jwtVerify } from "jose";
+import { GatewayError } from "../../base/errors.ts";
+import type { Exchange } from "../../exchange.ts";
+import { equalsLower, isFieldValue, isToken } from "../../wire/chars.ts";
+import type { Builtin, Plugin, PluginServices } from "../phases.ts";
+import { problem } from "../problem.ts";
+import type { Verdict } from "../verdict.ts";
+import { SEVERAL, findCookie, findHeader, hideCookie, ownText } from "./credentials.ts";
+import type { Found } from "./credentials.ts";
+import { JwksKeys, StaticKeys } from "./jwks.ts";
+import type { KeySource } from "./jwks.ts";
+import { TOKEN_CHARS_MAX, isCompactJws, readJoseHeader } from "./jwt-compact.ts";
+import { loadKeys } from "./jwt-keys.ts";
+import type { KeyConfig, VerificationKey } from "./jwt-keys.ts";
+import { TokenCache, VerifiedToken } from "./token-cache.ts";
+
+const CLOCK_SKEW_S_DEFAULT = 30;
+const CACHE_MAX_DEFAULT = 10_000;
+const JWKS_REFRESH_MS_DEFAULT = 300_000;
+const CLAIM_CHARS_MAX = 4096;
+// A claim in one of these would change how many requests the origin sees, or for whom.
+const FRAMING_NAMES: ReadonlySet<string> = new Set([
+  "connection",
+  "content-length",
+  "expect",
+  "host",
+  "keep-alive",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+]);
+const CONSUMER_CHARS_MAX = 256;
+
+type JwtConfig = {
+  readonly jwks_uri?: string;
+  readonly keys?: readonly KeyConfig[];
+  readonly issuer?: string;
+  readonly audience?: string | readonly string[];
+  readonly algorithms?: readonly string[];
+  readonly clock_skew_s?: number;
+  readonly header?: string;
+  readonly cookie?: string;
+  readonly required_claims?: readonly string[];
+  readonly consumer_claim?: string;
+  readonly cache_max?: number;
+  readonly jwks_refresh_ms?: number;
+  readonly forward_token?: boolean;
+  /** Claim -> request header. */
+  readonly claims_to_headers?: Readonly<Record<string, string>>;
+};
+
+/** The `jwt` plugin: sets claims and consumer of the exchange, or answers 401. */
+export const jwt: Builtin = { name: "jwt", create };
+
+function create(config: Readonly<Record<string, unknown>>, services: PluginServices): Plugin {
+  const check = new TokenCheck(config as JwtConfig, services);
+  return {
+    name: "jwt",
+    version: "builtin",
+    onRequest: (exchange) => check.onRequest(exchange),
+    onResponse: null,
+    close: () => check.close(),
+  };
+}
+
+/** Why a token is not accepted: a sentence for the client, without quotes or backslashes. */
+type Refusal = string;
+
+class TokenCheck {
+  readonly #config: JwtConfig;
+  readonly #services: PluginServices;
+  readonly #source: KeySource;
+  readonly #cache: TokenCache;
+  readonly #running = new Map<string, Promise<VerifiedToken | Refusal>>();
+  readonly #header: string;
+  readonly #isBearer: boolean;
+  readonly #cookie: string | null;
+  readonly #skewS: number;
+  readonly #forwardToken: boolean;
+  readonly #claimHeaders: readonly (readonly [claim: string, header: string])[];
+
+  constructor(config: JwtConfig, services: PluginServices) {
+    this.#config = config;
+    this.#services = services;
+    this.#header = (config.header ?? "authorization").toLowerCase();
+    this.#isBearer = this.#header === "authorization";
+    this.#cookie = config.cookie ?? null;
+    this.#skewS = config.clock_skew_s ?? CLOCK_SKEW_S_DEFAULT;
+    this.#forwardToken = config.forward_token ?? true;
+    this.#claimHeaders = Object.entries(config.claims_to_headers ?? {}).map(
+      ([claim, header]) => [claim, header.toLowerCase()] as const,
+    );
+    for (const [, header] of this.#claimHeaders) {
+      if (!isToken(header) || FRAMING_NAMES.has(header)) {
+        throw unusable(`claims_to_headers: ${header} cannot be set`);
+      }
+    }
+    this.#cache = new TokenCache(config.cache_max ?? CACHE_MAX_DEFAULT);
+    this.#source = openSource(config, services);
+  }
+
+  onRequest(exchange: Exchange): Verdict | Promise<Verdict> {
+    // Whatever comes of the token: what these headers say is only ever said by the gateway.
+    for (const [, header] of this.#claimHeaders) exchange.editRequestHeader(header, null);
+    const token = this.#findToken(exchange);
+    if (token === SEVERAL) return this.#refuse(exchange, "The request carries several tokens.");
+    if (token === null) return this.#refuse(exchange, null);
+    if (token.length > TOKEN_CHARS_MAX) return this.#refuse(exchange, "The token is too long.");
+    // The form is not checked on a hit: the table holds nothing but texts that passed that check.
+    const known = this.#cache.get(token);
+    if (known !== undefined && this.#holds(known, exchange.startedMs)) {
+      const wallMs = this.#services.wallMs();
+      if (wallMs < known.expiresMs && wallMs >= known.notBeforeMs) {
+        return this.#accept(exchange, known);
+      }
+    }
+    return this.#verifyAndDecide(exchange, token);
+  }
+
+  close(): void {
+    this.#source.close();
+    this.#cache.clear();
+  }
+
+  #holds(known: VerifiedToken, nowMs: number): boolean {
+    if (nowMs >= this.#source.refreshAtMs && !this.#source.ready(nowMs)) return false;
+    return known.generation === this.#source.generation;
+  }
+
+  #findToken(exchange: Exchange): Found {
+    const value = findHeader(exchange, this.#header);
+    const inHeader = this.#isBearer && typeof value === "string" ? bearerToken(value) : value;
+    if (this.#cookie === null) return inHeader;
+    const inCookie = findCookie(exchange, this.#cookie);
+    if (inHeader !== null && inCookie !== null) return SEVERAL;
+    return inHeader ?? inCookie;
+  }
+
+  async #verifyAndDecide(exchange: Exchange, token: string): Promise<Verdict> {
+    const outcome = await this.#verifyOnce(token);
+    return typeof outcome === "string"
+      ? this.#refuse(exchange, outcome)
+      : this.#accept(exchange, outcome);
+  }
+
+  /** Requests with the same token wait for one verification. */
+  #verifyOnce(token: string): Promise<VerifiedToken | Refusal> {
+    const running = this.#running.get(token);
+    if (running !== undefined) return running;
+    if (!isCompactJws(token)) return Promise.resolve("The token is not a compact JWS.");
+    const own = ownText(token);
+    const started = this.#verify(own).finally(() => this.#running.delete(own));
+    this.#running.set(own, started);
+    return started;
+  }
+
+  async #verify(token: string): Promise<VerifiedToken | Refusal> {
+    const header = readJoseHeader(token);
+    if (header === null) return "The header of the token is not supported.";
+    const keys = await this.#source.find(header.alg, header.kid);
+    // Taken with the keys: if they change during the check, the entry is already outdated.
+    const generation = this.#source.generation;
+    let refusal: Refusal = "No key fits the token.";
+    for (const key of keys) {
+      const outcome = await this.#verifyWith(token, key, generation);
+      if (typeof outcome !== "string") {
+        this.#cache.put(token, outcome);
+        return outcome;
+      }
+      refusal = outcome;
+    }
+    this.#cache.delete(token);
+    return refusal;
+  }
+
+  async #verifyWith(
+    token: string,
+    key: VerificationKey,
+    generation: number,
+  ): Promise<VerifiedToken | Refusal> {
+    const { issuer, audience, required_claims: requiredClaims } = this.#config;
+    try {
+      const { payload } = await jwtVerify(token, key.key, {
+        algorithms: [key.alg],
+        issuer,
+        audience: typeof audience === "object" ? [...audience] : audience,
+        requiredClaims: requiredClaims === undefined ? undefined : [...requiredClaims],
+        clockTolerance: this.#skewS,
+        currentDate: new Date(this.#services.wallMs()),
+      });
+      return this.#buildEntry(payload, generation);
+    } catch (error) {
+      return describeRefusal(error);
+    }
+  }
+
+  #buildEntry(
+    claims: Readonly<Record<string, unknown>>,
+    generation: number,
+  ): VerifiedToken | Refusal {
+    const claimName = this.#config.consumer_claim;
+    const consumer = claimName === undefined ? null : consumerOf(claims, claimName);
+    if (claimName !== undefined && consumer === null) {
+      return "The token does not name its consumer.";
+    }
+    const headers: [string, string][] = [];
+    for (const [claim, header] of this.#claimHeaders) {
+      const value = headerValueOf(claims, claim);
+      if (value !== null) headers.push([header, value]);
+    }
+    const { exp, nbf } = claims;
+    return new VerifiedToken({
+      claims: Object.freeze(claims),
+      consumer,
+      headers,
+      expiresMs: typeof exp === "number" ? (exp + this.#skewS) * 1000 : Infinity,
+      notBeforeMs: typeof nbf === "number" ? (nbf - this.#skewS) * 1000 : -Infinity,
+      generation,
+    });
+  }
+
+  #accept(exchange: Exchange, entry: VerifiedToken): null {
+    exchange.claims = entry.claims;
+    if (entry.consumer !== null) exchange.consumer = entry.consumer;
+    for (const [name, value] of entry.headers) exchange.editRequestHeader(name, value);
+    if (!this.#forwardToken) {
+      exchange.editRequestHeader(this.#header, null);
+      if (this.#cookie !== null) hideCookie(exchange, this.#cookie);
+    }
+    return null;
+  }
+
+  /** With null the request had no token, and the challenge says no more than that (RFC 6750, 3.1). */
+  #refuse(exchange: Exchange, refusal: Refusal | null): Verdict {
+    const challenge =
+      refusal === null
+        ? 'Bearer realm="gateway"'
+        : `Bearer error="invalid_token", error_description="${refusal}"`;
+    const headers = [["www-authenticate", challenge]] as const;
+    return {
+      kind: "respond",
+      response: problem("UNAUTHORIZED", exchange.requestId, headers, refusal ?? undefined),
+      reason: `jwt: ${refusal ?? "no token"}`,
+    };
+  }
+}
+
+function openSource(config: JwtConfig, services: PluginServices): KeySource {
+  const { jwks_uri: uri, keys, algorithms } = config;
+  if ((uri === undefined) === (keys === undefined)) {
+    throw unusable("give exactly one of jwks_uri and keys");
+  }
+  try {
+    if (uri === undefined) return new StaticKeys(loadKeys(keys ?? [], algorithms));
+    const refreshMs = config.jwks_refresh_ms ?? JWKS_REFRESH_MS_DEFAULT;
+    return new JwksKeys({ uri, refreshMs, algorithms, services });
+  } catch (cause) {
+    throw unusable((cause as Error).message, cause);
+  }
+}
+
+function unusable(detail: string, cause?: unknown): GatewayError {
+  return new GatewayError("PLUGIN_UNAVAILABLE", `jwt: ${detail}`, cause);
+}
+
+/** The token after `Bearer`, in any case, and one or more spaces; null for another scheme. */
+function bearerToken(value: string): string | null {
+  if (!equalsLower(value, 0, Math.min(6, value.length), "bearer")) return null;
+  let start = 6;
+  while (value.charCodeAt(start) === 32) start++;
+  return start === 6 || start === value.length ? null : value.slice(start);
+}
+
+// By code, never by message. Anything that is not jose's verdict on the token is our failure.
+function describeRefusal(error: unknown): Refusal {
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  switch (code) {
+    case errors.JWTExpired.code:
+      return "The token has expired.";
+    case errors.JWTClaimValidationFailed.code: {
+      const claim = error instanceof errors.JWTClaimValidationFailed ? error.claim : "";
+      if (claim === "nbf") return "The token is not valid yet.";
+      if (claim === "iss") return "The issuer of the token is not accepted.";
+      if (claim === "aud") return "The audience of the token is not accepted.";
+      return "A claim of the token is missing or not accepted.";
+    }
+    case errors.JWSSignatureVerificationFailed.code:
+      return "The signature of the token is not valid.";
+    case errors.JWSInvalid.code:
+    case errors.JWTInvalid.code:
+    case errors.JOSEAlgNotAllowed.code:
+    case errors.JOSENotSupported.code:
+      return "The token is malformed.";
+    default:
+      throw new GatewayError("PLUGIN_FAILED", "jwt: verification failed", error);
+  }
+}
+
+// A claim's own value: a name such as `constructor` must not reach the prototype.
+function claimOf(claims: Readonly<Record<string, unknown>>, name: string): unknown {
+  return Object.hasOwn(claims, name) ? claims[name] : undefined;
+}
+
+function consumerOf(claims: Readonly<Record<string, unknown>>, name: string): string | null {
+  const value = claimOf(claims, name);
+  const text = typeof value === "number" ? String(value) : value;
+  if (typeof text !== "string" || text.length === 0 || text.length > CONSUMER_CHARS_MAX)
+    return null;
+  return text;
+}
+
+/**
+ * A claim as a header value: text, number, boolean, or a list of them joined by commas; as UTF-8.
+ * Null for everything else, and for what may not be sent: the header is then absent.
+ */
+function headerValueOf(claims: Readonly<Record<string, unknown>>, name: string): string | null {
+  const value = claimOf(claims, name);
+  const parts = Array.isArray(value) ? value : [value];
+  const texts: string[] = [];
+  for (const part of parts) {
+    if (typeof part !== "string" && typeof part !== "number" && typeof part !== "boolean") {
+      return null;
+    }
+    // An element with a comma would read as two.
+    if (Array.isArray(value) && String(part).includes(",")) return null;
+    texts.push(String(part));
+  }
+  const bytes = Buffer.from(texts.join(","), "utf8").latin1Slice();
+  return bytes.length <= CLAIM_CHARS_MAX && isFieldValue(bytes) ? bytes : null;
+}

@@ -1,0 +1,342 @@
+// One HTTP/1.1 connection to an origin: one request at a time, its response parsed strictly and handed
+// on as it arrives. An origin is as hostile as a client: whatever is ambiguous fails the response,
+// and a connection with one surprising byte is never used again.
+
+import type { Socket } from "node:net";
+import { Deadline } from "../base/timer-wheel.ts";
+import type { TimerWheel } from "../base/timer-wheel.ts";
+import { nowMs } from "../base/clock.ts";
+import type { ErrorCode } from "../base/errors.ts";
+import { LIMITS } from "../base/limits.ts";
+import { ChunkedDecoder } from "../wire/chunked.ts";
+import { Outbox } from "../wire/outbox.ts";
+import { parseResponseHead } from "../wire/response-head.ts";
+import type { BodyFraming, ResponseHead } from "../wire/response-head.ts";
+import type { ReadBuffers } from "./read-buffers.ts";
+
+/** The one that uses a connection: one request and its response. */
+export interface OriginUser {
+  /** The connection is this user's until it calls `release` or `destroy`. */
+  onConnected(connection: OriginConnection, reused: boolean): void;
+  onUnavailable(code: ErrorCode, detail: string): void;
+  /** An informational response worth forwarding (103). */
+  onInterim(head: ResponseHead): void;
+  onHead(head: ResponseHead, framing: BodyFraming): void;
+  /** A run of body bytes. Large ones stay valid until `flush` returns true or `resume` is called. */
+  onBody(bytes: Buffer, from: number, to: number): void;
+  /** The response is complete: passes on the rest; true when all of it has left. */
+  onEnd(): boolean;
+  /** Called after every other read: passes on what came; false stops reading until `resume`. */
+  flush(): boolean;
+  /** What was written to the origin has left. */
+  onDrain(): void;
+  /** The connection failed; it is destroyed. `received`: a byte of the response had come. */
+  onFailed(code: ErrorCode, detail: string, received: boolean): void;
+}
+
+export type OriginTimeouts = { readonly firstByteMs: number; readonly idleMs: number };
+
+/** What a connection tells the pool it belongs to. */
+export interface OriginOwner {
+  readonly wheel: TimerWheel;
+  readonly buffers: ReadBuffers;
+  readonly timeouts: OriginTimeouts;
+  onReusable(connection: OriginConnection): void;
+  onGone(connection: OriginConnection): void;
+}
+
+const IDLE = 0;
+const HEAD = 1;
+const BODY = 2;
+const ENDED = 3; // The response is complete, the user has not let go yet.
+const GONE = 4;
+
+export class OriginConnection {
+  readonly #owner: OriginOwner;
+  readonly #deadline: Deadline;
+  #socket!: Socket;
+  #outbox!: Outbox;
+  #user: OriginUser | null = null;
+  #state = IDLE;
+  #method = "GET";
+  #deadlineCode: ErrorCode = "UPSTREAM_TIMEOUT";
+  #headText = "";
+  #interims = 0;
+  #framing: BodyFraming = "none";
+  #remaining = 0;
+  #decoder: ChunkedDecoder | null = null;
+  #onData = (bytes: Buffer, from: number, to: number): void => this.#pass(bytes, from, to);
+  /** The borrowed buffer of a large body; null while the shared one is read into. */
+  #own: Buffer | null = null;
+  #paused = false;
+  #reading = false;
+  #keepAlive = true;
+  #requestDone = false;
+  #chunkedRequest = false;
+  #received = false;
+  /** Requests sent so far. */
+  uses = 0;
+
+  constructor(owner: OriginOwner) {
+    this.#owner = owner;
+    this.#deadline = new Deadline(() => this.#onDeadline());
+  }
+
+  /** Buffer for the next read: given to the socket's `onread`. */
+  readonly nextBuffer = (): Buffer => this.#own ?? this.#owner.buffers.shared;
+
+  /** The socket's `onread` callback; false stops reading. */
+  readonly onRead = (count: number, buffer: Uint8Array): boolean => {
+    this.onBytes(buffer as Buffer, count);
+    return !this.#paused;
+  };
+
+  /** Takes over a connected socket, whose errors now end this connection. */
+  adopt(socket: Socket): void {
+    this.#socket = socket;
+    this.#outbox = new Outbox(socket, () => this.#onDrain());
+    socket.on("end", () => this.#onSocketEnd());
+    socket.on("error", (error) => this.#fail("UPSTREAM_RESET", error.message));
+    socket.on("close", () => this.#fail("UPSTREAM_RESET", "the connection was closed"));
+  }
+
+  get usable(): boolean {
+    return this.#state === IDLE && this.#socket.writable;
+  }
+
+  /** Gives the connection to a user, who sends one request. */
+  assign(user: OriginUser): void {
+    this.#owner.wheel.disarm(this.#deadline);
+    this.#user = user;
+  }
+
+  /** Sends the request's head: Latin-1 text with its empty line. The body follows, then `endRequest`. */
+  sendHead(text: string, method: string, chunkedBody: boolean): void {
+    this.uses++;
+    this.#state = HEAD;
+    this.#method = method;
+    this.#chunkedRequest = chunkedBody;
+    this.#headText = "";
+    this.#interims = 0;
+    this.#requestDone = false;
+    this.#received = false;
+    this.#outbox.addText(text);
+  }
+
+  /** Adds body bytes; `flush` writes them. */
+  sendBody(bytes: Buffer, from: number, to: number): void {
+    if (this.#state === GONE || from === to) return;
+    if (this.#chunkedRequest) this.#outbox.addChunk(bytes, from, to);
+    else this.#outbox.addBytes(bytes, from, to);
+  }
+
+  /** The request is complete; the origin's time to answer begins. */
+  endRequest(): void {
+    if (this.#state === GONE) return;
+    this.#requestDone = true;
+    if (this.#chunkedRequest) this.#outbox.addText("0\r\n\r\n");
+    if (this.#state === HEAD) this.#arm(this.#owner.timeouts.firstByteMs);
+  }
+
+  /** Writes what was added. False: the origin is slow, wait for `onDrain`. */
+  flush(): boolean {
+    if (this.#state === GONE) return true;
+    const flushed = this.#outbox.flush();
+    if (!flushed && !this.#requestDone) this.#arm(this.#owner.timeouts.idleMs);
+    return flushed;
+  }
+
+  /** Reads on after `flush` of the user had returned false. */
+  resume(): void {
+    if (!this.#paused || this.#state === GONE) return;
+    this.#paused = false;
+    if (this.#state === BODY) this.#arm(this.#owner.timeouts.idleMs);
+    // Within a read the callback's return value goes on with it.
+    if (!this.#reading) this.#socket.resume();
+  }
+
+  /** The user is done. The connection is kept when both messages ended cleanly. */
+  release(): void {
+    this.#user = null;
+    const clean =
+      this.#state === ENDED && this.#keepAlive && this.#requestDone && this.#socket.writable;
+    if (!clean) {
+      this.destroy();
+      return;
+    }
+    this.#state = IDLE;
+    if (this.#paused) {
+      this.#paused = false;
+      if (!this.#reading) this.#socket.resume();
+    }
+    this.#arm(this.#owner.timeouts.idleMs);
+    this.#owner.onReusable(this);
+  }
+
+  /** Ends the connection at once; its user hears nothing more. */
+  destroy(): void {
+    if (this.#state === GONE) return;
+    this.#state = GONE;
+    this.#user = null;
+    this.#own = null;
+    this.#owner.wheel.remove(this.#deadline);
+    this.#socket.destroy();
+    this.#owner.onGone(this);
+  }
+
+  /** Bytes from the origin. The buffer may be the shared one. */
+  onBytes(buffer: Buffer, count: number): void {
+    this.#reading = true;
+    this.#received = true;
+    const end = this.#consume(buffer, count);
+    if (this.#state !== GONE && end < count) {
+      // Bytes nobody asked for: the next response could be forged with them.
+      if (this.#state === IDLE) this.#fail("UPSTREAM_RESET", "bytes on an idle connection");
+      else this.#keepAlive = false;
+    }
+    const user = this.#user;
+    if (user !== null) this.#afterRead(user);
+    this.#reading = false;
+  }
+
+  #afterRead(user: OriginUser): void {
+    if (this.#state === ENDED) {
+      // Given up first: at its end the user releases the connection, which may begin another use.
+      const own = this.#own;
+      this.#own = null;
+      const flushed = user.onEnd();
+      // A buffer that the client's socket still refers to is left to the garbage collector.
+      if (own !== null && flushed) this.#owner.buffers.give(own);
+      return;
+    }
+    const flushed = user.flush();
+    if (this.#state !== BODY) return;
+    if (flushed) {
+      this.#arm(this.#owner.timeouts.idleMs);
+    } else {
+      // The origin is not slow, the client is: its own deadline runs instead.
+      this.#paused = true;
+      this.#owner.wheel.disarm(this.#deadline);
+      this.#socket.pause();
+    }
+    this.#own ??= this.#owner.buffers.take();
+  }
+
+  #consume(buffer: Buffer, count: number): number {
+    let at = 0;
+    while (this.#state === HEAD && at < count) at = this.#readHead(buffer, at, count);
+    if (this.#state !== BODY || at === count) return at;
+    switch (this.#framing) {
+      case "length": {
+        const take = Math.min(this.#remaining, count - at);
+        this.#remaining -= take;
+        this.#pass(buffer, at, at + take);
+        if (this.#remaining === 0) this.#state = ENDED;
+        return at + take;
+      }
+      case "chunked": {
+        const decoder = this.#decoder ?? new ChunkedDecoder();
+        const whole = count === buffer.length ? buffer : buffer.subarray(0, count);
+        const stop = decoder.push(whole, at, this.#onData);
+        if (stop === -1) this.#fail("UPSTREAM_BAD_RESPONSE", "malformed chunked body");
+        else if (decoder.done) this.#state = ENDED;
+        return stop;
+      }
+      default:
+        this.#pass(buffer, at, count);
+        return count;
+    }
+  }
+
+  #pass(buffer: Buffer, from: number, to: number): void {
+    const isShared = buffer.buffer === this.#owner.buffers.shared.buffer;
+    if (isShared && to - from > LIMITS.smallBodyBytesMax) {
+      // Larger runs are written without a copy, and the shared buffer is only lent for this read.
+      const copy = Buffer.from(buffer.subarray(from, to));
+      this.#user?.onBody(copy, 0, copy.length);
+      return;
+    }
+    this.#user?.onBody(buffer, from, to);
+  }
+
+  // Returns the offset after the head, or `count` when the head goes on in the next read.
+  #readHead(buffer: Buffer, at: number, count: number): number {
+    const before = this.#headText.length;
+    const room = LIMITS.responseHeadBytesMax - before;
+    const text = this.#headText + buffer.latin1Slice(at, Math.min(count, at + room));
+    const end = text.indexOf("\r\n\r\n", Math.max(0, before - 3));
+    if (end === -1) {
+      this.#headText = text;
+      if (text.length >= LIMITS.responseHeadBytesMax) {
+        this.#fail("UPSTREAM_BAD_RESPONSE", "the response head is too large");
+      } else if (!"HTTP/1.".startsWith(text.slice(0, 7))) {
+        this.#fail("UPSTREAM_BAD_RESPONSE", "not an HTTP/1 response");
+      }
+      return count;
+    }
+    this.#headText = "";
+    const head = parseResponseHead(end + 4 === text.length ? text : text.slice(0, end + 4));
+    if (typeof head === "string") this.#fail("UPSTREAM_BAD_RESPONSE", head);
+    else if (head.status < 200) this.#onInterim(head);
+    else this.#onHead(head);
+    return at + end + 4 - before;
+  }
+
+  #onInterim(head: ResponseHead): void {
+    if (head.status === 101) {
+      this.#fail("UPSTREAM_BAD_RESPONSE", "an upgrade that nobody asked for");
+    } else if (++this.#interims > LIMITS.interimResponsesMax) {
+      this.#fail("UPSTREAM_BAD_RESPONSE", "too many informational responses");
+    } else if (head.status === 103) {
+      this.#user?.onInterim(head);
+    }
+  }
+
+  #onHead(head: ResponseHead): void {
+    const framing = head.framing(this.#method);
+    this.#framing = framing;
+    this.#keepAlive = head.keepAlive && framing !== "close";
+    this.#remaining = head.contentLength;
+    this.#decoder = framing === "chunked" ? new ChunkedDecoder() : null;
+    this.#state = framing === "none" ? ENDED : BODY;
+    this.#owner.wheel.disarm(this.#deadline);
+    this.#user?.onHead(head, framing);
+  }
+
+  #onSocketEnd(): void {
+    if (this.#state === BODY && this.#framing === "close") {
+      this.#state = ENDED;
+      this.#keepAlive = false;
+      const user = this.#user;
+      if (user !== null) this.#afterRead(user);
+      return;
+    }
+    const code = this.#state === BODY ? "UPSTREAM_CUT" : "UPSTREAM_RESET";
+    this.#fail(code, "the origin closed the connection");
+  }
+
+  #onDrain(): void {
+    if (this.#state === HEAD && !this.#requestDone) this.#owner.wheel.disarm(this.#deadline);
+    this.#user?.onDrain();
+  }
+
+  #onDeadline(): void {
+    if (this.#state === IDLE) this.destroy();
+    else this.#fail(this.#deadlineCode, "the origin made no progress in time");
+  }
+
+  #arm(delayMs: number): void {
+    this.#owner.wheel.arm(this.#deadline, nowMs(), delayMs);
+  }
+
+  #fail(code: ErrorCode, detail: string): void {
+    if (this.#state === GONE) return;
+    const user = this.#user;
+    const failure = code === "UPSTREAM_RESET" && this.#state === BODY ? "UPSTREAM_CUT" : code;
+    const received = this.#received && this.#state !== IDLE;
+    const wasEnded = this.#state === ENDED;
+    this.destroy();
+    // After the response's end the user has all it wants; release() then finds the connection gone.
+    if (!wasEnded) user?.onFailed(failure, detail, received);
+  }
+}

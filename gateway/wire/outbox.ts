@@ -1,0 +1,99 @@
+// What is about to be written to one socket in this turn. Heads and small bodies are gathered as
+// Latin-1 text and leave as one write, which is one system call; large chunks are passed on as they
+// came, without a copy, in the same gathered write.
+
+import { LIMITS } from "../base/limits.ts";
+
+/** The part of a socket that an outbox needs. */
+export type OutboxSocket = {
+  cork(): void;
+  uncork(): void;
+  write(
+    chunk: string | Uint8Array,
+    encoding?: BufferEncoding,
+    done?: (error?: Error | null) => void,
+  ): boolean;
+  readonly writableLength: number;
+};
+
+export class Outbox {
+  readonly #socket: OutboxSocket;
+  readonly #onDrain: () => void;
+  #text = "";
+  #corked = false;
+  #waiting = false;
+
+  /** `onDrain` is called once everything has left, after a `flush` that returned false. */
+  constructor(socket: OutboxSocket, onDrain: () => void) {
+    this.#socket = socket;
+    this.#onDrain = onDrain;
+  }
+
+  /** Adds Latin-1 text. */
+  addText(text: string): void {
+    this.#text += text;
+  }
+
+  /**
+   * Adds bytes[from, to). More than LIMITS.smallBodyBytesMax of them are not copied: they must stay
+   * as they are until `flush` has returned true or `onDrain` was called.
+   */
+  addBytes(bytes: Buffer, from: number, to: number): void {
+    if (to - from <= LIMITS.smallBodyBytesMax) {
+      this.#text += bytes.latin1Slice(from, to);
+      if (this.#text.length > LIMITS.bodyHighWaterBytes) this.#writeText();
+      return;
+    }
+    this.#writeText();
+    this.#cork();
+    this.#socket.write(from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to));
+  }
+
+  /** Adds bytes[from, to) as one chunk of the chunked coding (RFC 9112, 7.1). */
+  addChunk(bytes: Buffer, from: number, to: number): void {
+    this.#text += `${(to - from).toString(16)}\r\n`;
+    this.addBytes(bytes, from, to);
+    this.#text += "\r\n";
+  }
+
+  /** Writes everything. True when the kernel took it all; false: `onDrain` will be called. */
+  flush(): boolean {
+    if (this.#corked) {
+      this.#writeText();
+      this.#corked = false;
+      this.#socket.uncork();
+    } else if (this.#text !== "") {
+      const text = this.#text;
+      this.#text = "";
+      this.#socket.write(text, "latin1");
+    }
+    if (this.#socket.writableLength === 0) return true;
+    if (!this.#waiting) this.#wait();
+    return false;
+  }
+
+  // The socket's own drain event comes only above its high-water mark. An empty write behind the
+  // others tells when they have left, and costs nothing where nothing is slow.
+  #wait(): void {
+    this.#waiting = true;
+    this.#socket.write("", "latin1", (error) => {
+      this.#waiting = false;
+      if (error) return;
+      if (this.#socket.writableLength === 0) this.#onDrain();
+      else this.#wait();
+    });
+  }
+
+  #writeText(): void {
+    if (this.#text === "") return;
+    this.#cork();
+    this.#socket.write(this.#text, "latin1");
+    this.#text = "";
+  }
+
+  #cork(): void {
+    if (this.#corked) return;
+    this.#corked = true;
+    this.#socket.cork();
+  }
+}
