@@ -4,13 +4,15 @@
 
 import { join } from "node:path";
 import type { Config } from "../config/schema.ts";
-import { openModuleStore } from "../../sandbox/sandbox.ts";
+import { DEFAULT_SANDBOX_LIMITS, openModuleStore } from "../../sandbox/sandbox.ts";
 import type { ModuleStore, Prepared } from "../../sandbox/sandbox.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { PluginBinding } from "./channel.ts";
 import { memoryPagesOf } from "./generations.ts";
 import { PluginRegistry, readRegistry, writeRegistry } from "./plugin-registry.ts";
 import type { PluginVersion } from "./plugin-registry.ts";
+
+const PAGES = DEFAULT_SANDBOX_LIMITS.memoryPagesMax;
 
 /** Checks a module and writes the sandbox's bounds into it, away from this thread. */
 export type Prepare = (bytes: Uint8Array, memoryPagesMax: number) => Promise<Prepared>;
@@ -56,7 +58,12 @@ export class PluginStore {
 
   /** Checks uploaded bytes; rejects with a SandboxError. Stores nothing. */
   async inspect(bytes: Uint8Array): Promise<Prepared> {
-    return await this.#prepare(bytes, 64);
+    return await this.#prepare(bytes, PAGES);
+  }
+
+  /** The prepared bytes of a stored module. */
+  async preparedBytes(digest: string): Promise<Uint8Array> {
+    return (await this.#prepare(await this.#originals.get(digest), PAGES)).bytes;
   }
 
   /** Stores the bytes of a version; the registry does not know of it yet. */

@@ -62,6 +62,7 @@ export class Handling implements RequestServer, ForwardClient {
     this.#snapshot = accepted.snapshot;
     this.#snapshot.acquire();
     if (accepted.fault !== null) {
+      this.#client.closeAfterResponse();
       this.#fail(accepted.fault, "the request was not accepted");
       return;
     }

@@ -10,8 +10,9 @@ import { maskQuery } from "./mask-query.ts";
 const FLUSH_MS_DEFAULT = 200;
 const BYTES_MAX_DEFAULT = 8 * 1024 * 1024;
 const FLUSH_CHARS = 65_536;
-// A full pipe (standard output) says EAGAIN; asked again until the queue overflows.
+// A full pipe (standard output) says EAGAIN; asked again for five seconds, then the lines are lost.
 const AGAIN_MS = 20;
+const AGAIN_TRIES_MAX = 250;
 const TEXT_CHARS_MAX = 2048;
 const SHORT_CHARS_MAX = 512;
 const VALUES_MAX = 32;
@@ -121,16 +122,20 @@ export class AccessLog {
 
   async #append(fd: number, bytes: Buffer, lines: number): Promise<void> {
     let written = 0;
+    let tries = 0;
     while (written < bytes.length) {
       try {
         written += await writeSome(fd, bytes, written);
         this.#isTroubled = false;
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === "EAGAIN") {
+        const isFull = (error as NodeJS.ErrnoException).code === "EAGAIN";
+        if (isFull && ++tries <= AGAIN_TRIES_MAX) {
           await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
           continue;
         }
         this.dropped += lines;
+        // A line cut in the middle must not swallow the first one of the next write.
+        if (written > 0 && bytes[written - 1] !== 10) this.#text = `\n${this.#text}`;
         this.#trouble(error as Error);
         return;
       }

@@ -85,6 +85,7 @@ export class H1Connection {
   #framing: ResponseFraming = "none";
   #responding = false;
   #keepAlive = true;
+  #mustClose = false;
   #droppedBytes = 0;
   /** Guards against recursion: requests that are answered at once are taken in a loop. */
   #taking = false;
@@ -144,6 +145,11 @@ export class H1Connection {
 
   // The response.
 
+  /** Closes the connection after the response: what the client means is in doubt. */
+  closeAfterResponse(): void {
+    this.#mustClose = true;
+  }
+
   /** Sends an informational head (RFC 9110, 15.2). */
   sendInterim(text: string): void {
     if (this.#head?.minor === 1 && !this.#responding) this.#outbox.addText(text);
@@ -164,6 +170,7 @@ export class H1Connection {
       complete &&
       head !== null &&
       head.keepAlive &&
+      !this.#mustClose &&
       !this.host.draining &&
       !this.#inputEnded &&
       this.#framing !== "close";

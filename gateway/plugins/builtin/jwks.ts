@@ -124,6 +124,8 @@ export class JwksKeys implements KeySource {
     if (nowMs - this.#triedMs < cooldownMs || this.#closed.signal.aborted) return null;
     this.#triedMs = nowMs;
     this.#flight = this.#fetchAndTake(nowMs).finally(() => {
+      // From its end: what was not in the answer just read needs no second look.
+      this.#triedMs = this.#options.services.nowMs();
       this.#flight = null;
     });
     return this.#flight;

@@ -97,7 +97,7 @@ class TokenCheck {
       ([claim, header]) => [claim, header.toLowerCase()] as const,
     );
     for (const [, header] of this.#claimHeaders) {
-      if (!isToken(header) || FRAMING_NAMES.has(header)) {
+      if (!isToken(header) || FRAMING_NAMES.has(header) || header === this.#header) {
         throw unusable(`claims_to_headers: ${header} cannot be set`);
       }
     }

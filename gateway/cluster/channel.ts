@@ -1,0 +1,168 @@
+// What the primary and its workers say to each other. Every message is checked where it arrives: a
+// message that is not understood ends the worker or the worker's life, never its meaning. Routes are
+// not walked here: they passed the checker in the primary.
+
+import type { Config, RouteConfig } from "../config/schema.ts";
+import type { ListenerOptions } from "../http/listener-host.ts";
+import type { Manifest } from "../../sandbox/sandbox.ts";
+import { isMetricsSnapshot } from "../telemetry/metrics.ts";
+import type { MetricsSnapshot } from "../telemetry/metrics.ts";
+
+/** Where a worker finds one version of a plugin. */
+export type PluginBinding = {
+  readonly name: string;
+  readonly version: string;
+  /** Of the uploaded bytes. */
+  readonly digest: string;
+  /** The prepared module and its digest. */
+  readonly file: string;
+  readonly fileDigest: string;
+  readonly memoryPages: number;
+  /** True for the version that attachments without a version follow. */
+  readonly current: boolean;
+  readonly manifest: Manifest | null;
+};
+
+/** A part of the routes of the next `prepare` of this transaction. */
+export type RoutesMessage = {
+  readonly kind: "routes";
+  readonly transaction: number;
+  readonly routes: readonly RouteConfig[];
+};
+
+export type PrepareMessage = {
+  readonly kind: "prepare";
+  readonly transaction: number;
+  readonly generation: number;
+  readonly revision: number;
+  /** The configuration without its routes; secrets are resolved. */
+  readonly base: Config;
+  readonly plugins: readonly PluginBinding[];
+  /** Only plugins changed: keep the routes and all that was built from them. */
+  readonly reuseRoutes: boolean;
+};
+
+/** Comes with the listening socket, unless the listener is open and only changes its options. */
+export type ListenMessage = {
+  readonly kind: "listen";
+  readonly name: string;
+  readonly options: ListenerOptions;
+};
+
+export type ToWorker =
+  | RoutesMessage
+  | PrepareMessage
+  | { readonly kind: "commit"; readonly transaction: number }
+  | { readonly kind: "abort"; readonly transaction: number }
+  | ListenMessage
+  | { readonly kind: "unlisten"; readonly name: string }
+  | { readonly kind: "metrics"; readonly id: number }
+  | { readonly kind: "info"; readonly id: number }
+  | { readonly kind: "ping"; readonly at: number }
+  | { readonly kind: "reopen-logs" }
+  | { readonly kind: "drain" };
+
+/** What a worker says of itself. */
+export type WorkerReport = {
+  readonly generation: number;
+  readonly revision: number;
+  readonly draining: boolean;
+  readonly connections: number;
+  readonly requests: number;
+  readonly rssBytes: number;
+  readonly uptimeMs: number;
+};
+
+export type ToPrimary =
+  | { readonly kind: "hello" }
+  | { readonly kind: "prepared"; readonly transaction: number; readonly tookMs: number }
+  | { readonly kind: "refused"; readonly transaction: number; readonly reason: string }
+  | { readonly kind: "committed"; readonly transaction: number }
+  | { readonly kind: "listening"; readonly name: string }
+  | { readonly kind: "metrics"; readonly id: number; readonly snapshot: MetricsSnapshot }
+  | { readonly kind: "info"; readonly id: number; readonly info: WorkerReport }
+  | { readonly kind: "pong"; readonly at: number }
+  | { readonly kind: "drained" };
+
+type FieldType = "number" | "string" | "boolean" | "object" | "array";
+
+const TO_WORKER: Readonly<Record<ToWorker["kind"], Readonly<Record<string, FieldType>>>> = {
+  routes: { transaction: "number", routes: "array" },
+  prepare: {
+    transaction: "number",
+    generation: "number",
+    revision: "number",
+    base: "object",
+    plugins: "array",
+    reuseRoutes: "boolean",
+  },
+  commit: { transaction: "number" },
+  abort: { transaction: "number" },
+  listen: { name: "string", options: "object" },
+  unlisten: { name: "string" },
+  metrics: { id: "number" },
+  info: { id: "number" },
+  ping: { at: "number" },
+  "reopen-logs": {},
+  drain: {},
+};
+
+const TO_PRIMARY: Readonly<Record<ToPrimary["kind"], Readonly<Record<string, FieldType>>>> = {
+  hello: {},
+  prepared: { transaction: "number", tookMs: "number" },
+  refused: { transaction: "number", reason: "string" },
+  committed: { transaction: "number" },
+  listening: { name: "string" },
+  metrics: { id: "number", snapshot: "object" },
+  info: { id: "number", info: "object" },
+  pong: { at: "number" },
+  drained: {},
+};
+
+const REPORT_FIELDS: Readonly<Record<keyof WorkerReport, FieldType>> = {
+  generation: "number",
+  revision: "number",
+  draining: "boolean",
+  connections: "number",
+  requests: "number",
+  rssBytes: "number",
+  uptimeMs: "number",
+};
+
+/** Checks a message from the primary; throws on anything else. */
+export function parseToWorker(value: unknown): ToWorker {
+  checkFields(value, kindFields(TO_WORKER, value));
+  return value as ToWorker;
+}
+
+/** Checks a message from a worker; throws on anything else. */
+export function parseToPrimary(value: unknown): ToPrimary {
+  checkFields(value, kindFields(TO_PRIMARY, value));
+  const message = value as ToPrimary;
+  if (message.kind === "metrics" && !isMetricsSnapshot(message.snapshot)) {
+    throw new Error("a metrics message without a metrics snapshot");
+  }
+  if (message.kind === "info") checkFields(message.info, REPORT_FIELDS);
+  return message;
+}
+
+function kindFields(
+  table: Readonly<Record<string, Readonly<Record<string, FieldType>>>>,
+  value: unknown,
+): Readonly<Record<string, FieldType>> {
+  const kind =
+    typeof value === "object" && value !== null && "kind" in value ? value.kind : undefined;
+  if (typeof kind !== "string" || !Object.hasOwn(table, kind)) {
+    throw new Error(`an unknown message: ${String(kind)}`);
+  }
+  return table[kind];
+}
+
+function checkFields(value: unknown, fields: Readonly<Record<string, FieldType>>): void {
+  const record = value as Record<string, unknown>;
+  for (const [name, type] of Object.entries(fields)) {
+    const field = record[name];
+    const found = Array.isArray(field) ? "array" : field === null ? "null" : typeof field;
+    if (found !== type) throw new Error(`a message's ${name} is ${found}, not ${type}`);
+  }
+}

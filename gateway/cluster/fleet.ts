@@ -1,0 +1,375 @@
+// The primary's workers: forks them, brings each to the generation that serves, replaces the ones
+// that die or stop answering, and carries a change through all of them: prepared everywhere, then
+// committed everywhere, or nowhere. Changes run one at a time; a worker boots between two changes.
+
+import cluster from "node:cluster";
+import type { Worker as ClusterWorker } from "node:cluster";
+import { nowMs } from "../base/clock.ts";
+import { LIMITS } from "../base/limits.ts";
+import type { Log } from "../base/log.ts";
+import type { Config, RouteConfig } from "../config/schema.ts";
+import type { ListenerOptions } from "../http/listener-host.ts";
+import type { MetricsSnapshot } from "../telemetry/metrics.ts";
+import { parseToPrimary } from "./channel.ts";
+import type { PluginBinding, ToPrimary, ToWorker, WorkerReport } from "./channel.ts";
+import { Respawn } from "./respawn.ts";
+
+const ROUTES_PER_MESSAGE = 200;
+const ASK_MS = 2_000;
+
+/** Everything that workers serve from. */
+export type Served = {
+  readonly generation: number;
+  readonly revision: number;
+  readonly base: Config;
+  readonly routes: readonly RouteConfig[];
+  readonly plugins: readonly PluginBinding[];
+};
+
+/** A listening socket for workers to accept from. */
+export type FleetListener = {
+  readonly name: string;
+  readonly options: ListenerOptions;
+  readonly handle: unknown;
+};
+
+export type WorkerView = {
+  readonly id: number;
+  readonly pid: number;
+  readonly startedAtMs: number;
+  readonly report: WorkerReport | null;
+};
+
+/** A worker refused a change, or the workers did not answer in time; the old generation serves. */
+export class RefusedError extends Error {}
+
+type Member = {
+  readonly worker: ClusterWorker;
+  readonly id: number;
+  readonly startedAtMs: number;
+  /** True once it serves the live generation. */
+  ready: boolean;
+  answeredMs: number;
+  readonly waiting: Set<(message: ToPrimary | null) => void>;
+};
+
+export type FleetOptions = {
+  readonly log: Log;
+  readonly workers: number;
+  /** A worker left; its last counters must not be forgotten. */
+  onWorkerGone(workerId: number): void;
+};
+
+export class Fleet {
+  readonly #options: FleetOptions;
+  readonly #members = new Map<number, Member>();
+  readonly #respawn = new Respawn();
+  #served: Served | null = null;
+  #listeners: readonly FleetListener[] = [];
+  #turn: Promise<unknown> = Promise.resolve();
+  #transactions = 0;
+  #asks = 0;
+  #stopping = false;
+  #heartbeat: NodeJS.Timeout | null = null;
+  restarts = 0;
+
+  constructor(options: FleetOptions) {
+    this.#options = options;
+  }
+
+  /** Starts the workers on a first generation; resolves when all serve it. */
+  async start(served: Served, listeners: readonly FleetListener[]): Promise<void> {
+    this.#served = served;
+    this.#listeners = listeners;
+    cluster.setupPrimary({ serialization: "advanced", silent: false });
+    cluster.schedulingPolicy = cluster.SCHED_NONE;
+    const boots: Promise<void>[] = [];
+    for (let i = 0; i < this.#options.workers; i++) boots.push(this.#fork());
+    this.#heartbeat = setInterval(() => this.#beat(), LIMITS.heartbeatMs);
+    await Promise.all(boots);
+  }
+
+  /** True when every worker serves the live generation. */
+  get ready(): boolean {
+    const members = [...this.#members.values()];
+    return members.length >= this.#options.workers && members.every(({ ready }) => ready);
+  }
+
+  /** Runs a task when no change and no boot is under way, alone. */
+  exclusively<T>(task: () => Promise<T>): Promise<T> {
+    const run = this.#turn.then(task);
+    this.#turn = run.catch(() => {});
+    return run;
+  }
+
+  /**
+   * Brings all workers to `next`; only within `exclusively`. `persist` runs when all are prepared and
+   * before any commits: when it rejects, nothing has changed. Rejects with a RefusedError when a
+   * worker refuses.
+   */
+  async change(next: Served, persist: () => Promise<void>): Promise<void> {
+    const transaction = ++this.#transactions;
+    const members = [...this.#members.values()].filter(({ ready }) => ready);
+    const abort = () => {
+      for (const member of members) this.#send(member, { kind: "abort", transaction });
+    };
+    try {
+      await Promise.all(members.map((member) => this.#prepare(member, transaction, next)));
+      await persist();
+    } catch (error) {
+      abort();
+      throw error;
+    }
+    this.#served = next;
+    await Promise.all(members.map((member) => this.#commit(member, transaction)));
+  }
+
+  /** Opens, updates and closes listeners in all workers; only within `exclusively`. */
+  async listen(listeners: readonly FleetListener[]): Promise<void> {
+    const gone = this.#listeners.filter(({ name }) => !listeners.some((l) => l.name === name));
+    const known = new Set(this.#listeners.map(({ name }) => name));
+    this.#listeners = listeners;
+    const members = [...this.#members.values()].filter(({ ready }) => ready);
+    for (const member of members) {
+      for (const { name } of gone) this.#send(member, { kind: "unlisten", name });
+    }
+    const opened = listeners.flatMap((listener) =>
+      members.map((member) => this.#openListener(member, listener, known.has(listener.name))),
+    );
+    await Promise.all(opened);
+  }
+
+  /** The counters of every worker that answers in time. */
+  async metrics(): Promise<Map<number, MetricsSnapshot>> {
+    const answers = new Map<number, MetricsSnapshot>();
+    await this.#askAll((id) => ({ kind: "metrics", id }), (member, message) => {
+      if (message.kind === "metrics") answers.set(member.id, message.snapshot);
+    });
+    return answers;
+  }
+
+  async views(): Promise<WorkerView[]> {
+    const reports = new Map<number, WorkerReport>();
+    await this.#askAll((id) => ({ kind: "info", id }), (member, message) => {
+      if (message.kind === "info") reports.set(member.id, message.info);
+    });
+    return [...this.#members.values()].map(({ id, worker, startedAtMs }) => ({
+      id,
+      pid: worker.process.pid ?? 0,
+      startedAtMs,
+      report: reports.get(id) ?? null,
+    }));
+  }
+
+  reopenLogs(): void {
+    for (const member of this.#members.values()) this.#send(member, { kind: "reopen-logs" });
+  }
+
+  /** Lets every worker end its requests, at most until the deadline, and then ends it. */
+  async stop(drainMs: number): Promise<void> {
+    this.#stopping = true;
+    if (this.#heartbeat !== null) clearInterval(this.#heartbeat);
+    await Promise.all([...this.#members.values()].map((member) => this.#stopOne(member, drainMs)));
+  }
+
+  async #stopOne(member: Member, drainMs: number): Promise<void> {
+    const exited = new Promise<void>((resolve) => member.worker.once("exit", () => resolve()));
+    const drained = this.#await(member, drainMs, ({ kind }) => kind === "drained");
+    this.#send(member, { kind: "drain" });
+    if ((await drained) === null && member.worker.isConnected()) {
+      this.#options.log.warn("a worker was ended with requests under way", { worker: member.id });
+    }
+    member.worker.process.kill("SIGKILL");
+    await exited;
+  }
+
+  // Resolves when the worker serves, or has died on the way (its successor is then under way).
+  async #fork(): Promise<void> {
+    const worker = cluster.fork();
+    const member: Member = {
+      worker,
+      id: worker.id,
+      startedAtMs: Date.now(),
+      ready: false,
+      answeredMs: nowMs(),
+      waiting: new Set(),
+    };
+    this.#members.set(worker.id, member);
+    worker.on("message", (message: unknown) => this.#onMessage(member, message));
+    worker.on("error", (error) => this.#options.log.error("a worker's channel failed", { error }));
+    worker.once("exit", (code, signal) => this.#onExit(member, code, signal));
+    const greeted = await this.#await(member, LIMITS.commitMs, ({ kind }) => kind === "hello");
+    if (greeted === null) {
+      this.#kill(member, "it did not start in time");
+      return;
+    }
+    await this.exclusively(() => this.#boot(member));
+  }
+
+  async #boot(member: Member): Promise<void> {
+    const served = this.#served;
+    if (served === null || member.worker.isDead() || this.#stopping) return;
+    const transaction = ++this.#transactions;
+    try {
+      await this.#prepare(member, transaction, served);
+      await this.#commit(member, transaction);
+      await Promise.all(this.#listeners.map((each) => this.#openListener(member, each, false)));
+      member.ready = true;
+    } catch (error) {
+      this.#options.log.error("a worker could not start", { worker: member.id, error });
+      this.#kill(member, "it could not start");
+    }
+  }
+
+  async #prepare(member: Member, transaction: number, next: Served): Promise<void> {
+    const { generation, revision, base, plugins, routes } = next;
+    const reuseRoutes = member.ready && this.#served?.routes === routes;
+    if (!reuseRoutes) {
+      for (let at = 0; at < routes.length; at += ROUTES_PER_MESSAGE) {
+        const part = routes.slice(at, at + ROUTES_PER_MESSAGE);
+        this.#send(member, { kind: "routes", transaction, routes: part });
+      }
+    }
+    const settled = this.#await(
+      member,
+      LIMITS.commitMs,
+      (message) =>
+        (message.kind === "prepared" || message.kind === "refused") &&
+        message.transaction === transaction,
+    );
+    this.#send(member, {
+      kind: "prepare",
+      transaction,
+      generation,
+      revision,
+      base,
+      plugins,
+      reuseRoutes,
+    });
+    const answer = await settled;
+    if (answer?.kind === "refused") throw new RefusedError(answer.reason);
+    // One that died is replaced and boots on what is served then; one that hangs refuses for all.
+    if (answer === null && !member.worker.isDead()) {
+      this.#kill(member, "it did not prepare a change in time");
+      throw new RefusedError(`worker ${member.id} did not answer in ${LIMITS.commitMs} ms`);
+    }
+  }
+
+  async #commit(member: Member, transaction: number): Promise<void> {
+    const settled = this.#await(
+      member,
+      LIMITS.commitMs,
+      (message) => message.kind === "committed" && message.transaction === transaction,
+    );
+    this.#send(member, { kind: "commit", transaction });
+    if ((await settled) === null) this.#kill(member, "it did not commit a change in time");
+  }
+
+  async #openListener(member: Member, listener: FleetListener, isOpen: boolean): Promise<void> {
+    const { name, options, handle } = listener;
+    if (isOpen) {
+      this.#send(member, { kind: "listen", name, options });
+      return;
+    }
+    const opened = this.#await(
+      member,
+      LIMITS.commitMs,
+      (message) => message.kind === "listening" && message.name === name,
+    );
+    this.#send(member, { kind: "listen", name, options }, handle);
+    if ((await opened) === null) this.#kill(member, `it did not open listener ${name}`);
+  }
+
+  #onMessage(member: Member, value: unknown): void {
+    // What the cluster module says to itself is not ours.
+    if (typeof value === "object" && value !== null && "cmd" in value) return;
+    let message: ToPrimary;
+    try {
+      message = parseToPrimary(value);
+    } catch (error) {
+      this.#options.log.error("a message of a worker was not understood", { error });
+      this.#kill(member, "it does not speak the primary's language");
+      return;
+    }
+    member.answeredMs = nowMs();
+    for (const wait of [...member.waiting]) wait(message);
+  }
+
+  #onExit(member: Member, code: number | null, signal: string | null): void {
+    this.#members.delete(member.id);
+    for (const wait of [...member.waiting]) wait(null);
+    this.#options.onWorkerGone(member.id);
+    if (this.#stopping) return;
+    this.restarts++;
+    const delayMs = this.#respawn.delayMs(nowMs());
+    this.#options.log.warn("a worker ended and is replaced", {
+      worker: member.id,
+      code,
+      signal,
+      delay_ms: delayMs,
+    });
+    setTimeout(() => {
+      if (!this.#stopping) void this.#fork();
+    }, delayMs);
+  }
+
+  #beat(): void {
+    const now = nowMs();
+    for (const member of this.#members.values()) {
+      if (!member.ready) continue;
+      if (now - member.answeredMs > LIMITS.heartbeatMissedMs) {
+        this.#kill(member, `it did not answer for ${LIMITS.heartbeatMissedMs} ms`);
+      } else {
+        this.#send(member, { kind: "ping", at: now });
+      }
+    }
+  }
+
+  #kill(member: Member, reason: string): void {
+    if (member.worker.isDead()) return;
+    this.#options.log.error("a worker is killed", { worker: member.id, reason });
+    member.ready = false;
+    member.worker.process.kill("SIGKILL");
+  }
+
+  // Waits for a message; null when the worker dies or the time is up.
+  #await(
+    member: Member,
+    timeoutMs: number,
+    fits: (message: ToPrimary) => boolean,
+  ): Promise<ToPrimary | null> {
+    return new Promise((resolve) => {
+      const settle = (message: ToPrimary | null) => {
+        if (message !== null && !fits(message)) return;
+        clearTimeout(timer);
+        member.waiting.delete(settle);
+        resolve(message);
+      };
+      const timer = setTimeout(() => settle(null), timeoutMs);
+      member.waiting.add(settle);
+      if (member.worker.isDead()) settle(null);
+    });
+  }
+
+  async #askAll(
+    question: (id: number) => ToWorker,
+    take: (member: Member, message: ToPrimary) => void,
+  ): Promise<void> {
+    const asked = [...this.#members.values()].filter(({ ready }) => ready);
+    await Promise.all(
+      asked.map(async (member) => {
+        const id = ++this.#asks;
+        const answered = this.#await(member, ASK_MS, (message) => "id" in message && message.id === id);
+        this.#send(member, question(id));
+        const answer = await answered;
+        if (answer !== null) take(member, answer);
+      }),
+    );
+  }
+
+  #send(member: Member, message: ToWorker, handle?: unknown): void {
+    if (!member.worker.isConnected()) return;
+    // A worker that is just dying is noticed by its exit, not by a failed write.
+    member.worker.send(message, handle as never, () => {});
+  }
+}
