@@ -7,21 +7,20 @@ const WHOLE_NAMES: ReadonlySet<string> = new Set(["sig", "pass", "code", "sessio
 /** The raw query with the values of credentials replaced by three asterisks. */
 export function maskQuery(query: string): string {
   let masked = "";
+  let copied = 0;
   let start = 0;
   while (start <= query.length) {
     let end = query.indexOf("&", start);
     if (end === -1) end = query.length;
     const equals = query.indexOf("=", start);
-    const hasValue = equals !== -1 && equals < end;
-    if (start > 0) masked += "&";
-    if (hasValue && isSecretName(query.slice(start, equals))) {
-      masked += `${query.slice(start, equals)}=***`;
-    } else {
-      masked += query.slice(start, end);
+    if (equals !== -1 && equals < end && isSecretName(query.slice(start, equals))) {
+      masked += `${query.slice(copied, equals)}=***`;
+      copied = end;
     }
     start = end + 1;
   }
-  return masked;
+  // The common query is given back as it is.
+  return copied === 0 ? query : masked + query.slice(copied);
 }
 
 function isSecretName(raw: string): boolean {

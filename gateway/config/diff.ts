@@ -1,0 +1,108 @@
+// What differs between two configurations: lists of named things are compared by name, so that one
+// more route is one line and not a shift of all that follow.
+
+import { styleText } from "node:util";
+import type { DiffLine } from "./fault.ts";
+import { pointer } from "./schema-faults.ts";
+import type { Config } from "./schema.ts";
+import { maskSecrets } from "./secrets.ts";
+
+/** Differences from `a` to `b`; literal secrets are masked, but a changed one is still a change. */
+export function diffConfigs(a: Config, b: Config): DiffLine[] {
+  const lines: DiffLine[] = [];
+  compare({ real: a, shown: maskSecrets(a) }, { real: b, shown: maskSecrets(b) }, "", lines);
+  return lines;
+}
+
+/** One line each: `+` added, `-` removed, `~` changed. */
+export function formatDiff(lines: readonly DiffLine[], options: { readonly color: boolean }): string {
+  const paint = (style: "green" | "red" | "yellow", text: string) =>
+    options.color ? styleText(style, text, { validateStream: false }) : text;
+  return lines
+    .map(({ op, path, from, to }) => {
+      if (op === "add") return `${paint("green", `+ ${path}: ${JSON.stringify(to)}`)}\n`;
+      if (op === "remove") return `${paint("red", `- ${path}: ${JSON.stringify(from)}`)}\n`;
+      return `${paint("yellow", `~ ${path}: ${JSON.stringify(from)} -> ${JSON.stringify(to)}`)}\n`;
+    })
+    .join("");
+}
+
+/** A value as it is compared, and as it may be shown. */
+type Side = { readonly real: unknown; readonly shown: unknown };
+
+function compare(a: Side, b: Side, path: string, lines: DiffLine[]): void {
+  if (Object.is(a.real, b.real)) return;
+  if (a.real === undefined) lines.push({ op: "add", path, to: b.shown });
+  else if (b.real === undefined) lines.push({ op: "remove", path, from: a.shown });
+  else if (isNamedList(a.real) && isNamedList(b.real)) compareNamed(a, b, path, lines);
+  else if (isMap(a.real) && isMap(b.real)) compareMaps(a, b, path, lines);
+  else if (!isEqual(a.real, b.real)) {
+    lines.push({ op: "change", path, from: a.shown, to: b.shown });
+  }
+}
+
+function compareMaps(a: Side, b: Side, path: string, lines: DiffLine[]): void {
+  const keys = new Set([...Object.keys(a.real as object), ...Object.keys(b.real as object)]);
+  for (const key of keys) compare(child(a, key), child(b, key), pointer(path, key), lines);
+}
+
+function compareNamed(a: Side, b: Side, path: string, lines: DiffLine[]): void {
+  const before = byName(a);
+  const after = byName(b);
+  for (const [name, side] of before) {
+    compare(side, after.get(name) ?? { real: undefined, shown: undefined }, pointer(path, name), lines);
+  }
+  for (const [name, side] of after) {
+    if (!before.has(name)) lines.push({ op: "add", path: pointer(path, name), to: side.shown });
+  }
+  const kept = [...before.keys()].filter((name) => after.has(name));
+  const keptAfter = [...after.keys()].filter((name) => before.has(name));
+  // Order decides between routes that are otherwise equal.
+  if (kept.join() !== keptAfter.join()) {
+    lines.push({ op: "change", path: `${path} (order)`, from: kept, to: keptAfter });
+  }
+}
+
+function byName({ real, shown }: Side): Map<string, Side> {
+  const shownList = shown as readonly unknown[];
+  return new Map(
+    (real as readonly { name: string }[]).map((item, i) => [
+      item.name,
+      { real: item, shown: shownList[i] },
+    ]),
+  );
+}
+
+function child({ real, shown }: Side, key: string): Side {
+  return { real: own(real, key), shown: own(shown, key) };
+}
+
+function own(value: unknown, key: string): unknown {
+  return Object.hasOwn(value as object, key)
+    ? (value as Readonly<Record<string, unknown>>)[key]
+    : undefined;
+}
+
+function isMap(value: unknown): boolean {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isNamedList(value: unknown): boolean {
+  return (
+    Array.isArray(value) &&
+    value.every((item) => isMap(item) && typeof (item as { name?: unknown }).name === "string")
+  );
+}
+
+function isEqual(a: unknown, b: unknown): boolean {
+  if (Object.is(a, b)) return true;
+  if (Array.isArray(a) && Array.isArray(b)) {
+    return a.length === b.length && a.every((item, i) => isEqual(item, b[i]));
+  }
+  if (!isMap(a) || !isMap(b)) return false;
+  const keys = Object.keys(a as object);
+  return (
+    keys.length === Object.keys(b as object).length &&
+    keys.every((key) => isEqual(own(a, key), own(b, key)))
+  );
+}
