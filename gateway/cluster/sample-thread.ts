@@ -20,7 +20,7 @@ async function decide(): Promise<SampleResult> {
   const created = createWasmPlugin({
     name: plugin.name,
     version: plugin.version,
-    module: await WebAssembly.compile(plugin.bytes as BufferSource),
+    module: await WebAssembly.compile(plugin.bytes as Uint8Array<ArrayBuffer>),
     manifest: plugin.manifest,
     config: sample.config ?? {},
     limits: DEFAULT_SANDBOX_LIMITS,

@@ -1,0 +1,155 @@
+// The plugin interface, version 1, as plugins import it from `extism:host/user`: what they may ask of
+// a request and say about it. plugins-src/abi.md is the same for authors. Handles are Extism's: an
+// i64, 0 for absent.
+
+import type { Exchange } from "../exchange.ts";
+import type { Guest, HostFunction, Signature } from "../../sandbox/sandbox.ts";
+import type { Decision } from "./decision.ts";
+import type { ResponseView } from "./phases.ts";
+
+/** A module must export at least one of these. */
+export const REQUIRED_EXPORTS: readonly string[] = ["on_request", "on_response"];
+
+/** What a call is about; one object per plugin, set before each call. */
+export type CallContext = {
+  /** null while the configuration is checked: then nothing can be asked. */
+  exchange: Exchange | null;
+  /** Set in the response phase only. */
+  response: ResponseView | null;
+  readonly decision: Decision;
+};
+
+type G = Guest<CallContext>;
+type HostTable = Readonly<Record<string, HostFunction<CallContext>>>;
+
+const READS: HostTable = {
+  request_method: reader((exchange) => exchange.method),
+  request_path: reader((exchange) => exchange.path),
+  request_query: reader((exchange) => exchange.query),
+  request_host: reader((exchange) => exchange.host),
+  request_scheme: reader((exchange) => exchange.scheme),
+  request_client_ip: reader((exchange) => exchange.clientIp),
+  request_id: reader((exchange) => exchange.requestId),
+  request_route: reader((exchange) => exchange.routeName),
+  request_consumer: reader((exchange) => exchange.consumer),
+  request_query_param: namedReader((exchange, name) => queryParameter(exchange.query, name)),
+  request_header: namedReader((exchange, name) => exchange.header(name.toLowerCase())),
+  request_param: namedReader((exchange, name) => exchange.params?.get(name) ?? null),
+  request_claim: namedReader((exchange, name) => claimText(exchange, name)),
+  value_get: namedReader((exchange, name) => exchange.values?.get(name) ?? null),
+  response_status: {
+    params: [],
+    results: ["i32"],
+    run: (guest: G) => guest.context.response?.status ?? 0,
+  },
+  response_header: {
+    params: ["i64"],
+    results: ["i64"],
+    run: (guest: G, name: bigint) => {
+      const { response } = guest.context;
+      const value = response?.header(guest.readString(name).toLowerCase()) ?? null;
+      return value === null ? 0n : guest.writeString(value);
+    },
+  },
+};
+
+const WRITES: HostTable = {
+  respond: {
+    params: ["i32", "i64"],
+    results: [],
+    run: (guest: G, status: number, body: bigint) => {
+      if (guest.context.response !== null) guest.fail("respond belongs to on_request");
+      check(guest, guest.context.decision.respond(status, guest.readString(body)));
+    },
+  },
+  respond_header: writer((decision, name, value) => decision.addHeader(name, value)),
+  set_request_header: writer((decision, name, value) => decision.editRequest(name, value)),
+  set_response_header: writer((decision, name, value) => decision.editResponse(name, value)),
+  value_set: writer((decision, name, value) => decision.setValue(name, value)),
+  remove_request_header: nameWriter((decision, name) => decision.editRequest(name, null)),
+  remove_response_header: nameWriter((decision, name) => decision.editResponse(name, null)),
+  set_path: nameWriter((decision, path) => decision.setPath(path)),
+  reason: nameWriter((decision, text) => {
+    decision.setReason(text);
+    return null;
+  }),
+};
+
+/** Every function of the interface, by name. */
+export const HOST_FUNCTIONS: ReadonlyMap<string, HostFunction<CallContext>> = new Map(
+  Object.entries({ ...READS, ...WRITES }),
+);
+
+/** Their types alone, for the admission of modules. */
+export const HOST_SIGNATURES: ReadonlyMap<string, Signature> = new Map(
+  [...HOST_FUNCTIONS].map(([name, { params, results }]) => [name, { params, results }]),
+);
+
+function reader(read: (exchange: Exchange) => string | null): HostFunction<CallContext> {
+  return {
+    params: [],
+    results: ["i64"],
+    run: (guest: G) => {
+      const value = read(exchangeOf(guest));
+      return value === null ? 0n : guest.writeString(value);
+    },
+  };
+}
+
+function namedReader(
+  read: (exchange: Exchange, name: string) => string | null,
+): HostFunction<CallContext> {
+  return {
+    params: ["i64"],
+    results: ["i64"],
+    run: (guest: G, name: bigint) => {
+      const value = read(exchangeOf(guest), guest.readString(name));
+      return value === null ? 0n : guest.writeString(value);
+    },
+  };
+}
+
+function writer(
+  write: (decision: Decision, name: string, value: string) => string | null,
+): HostFunction<CallContext> {
+  return {
+    params: ["i64", "i64"],
+    results: [],
+    run: (guest: G, name: bigint, value: bigint) => {
+      const { decision } = guest.context;
+      check(guest, write(decision, guest.readString(name), guest.readString(value)));
+    },
+  };
+}
+
+function nameWriter(
+  write: (decision: Decision, text: string) => string | null,
+): HostFunction<CallContext> {
+  return {
+    params: ["i64"],
+    results: [],
+    run: (guest: G, text: bigint) => {
+      check(guest, write(guest.context.decision, guest.readString(text)));
+    },
+  };
+}
+
+function check(guest: G, why: string | null): void {
+  if (why !== null) guest.fail(why);
+}
+
+function exchangeOf(guest: G): Exchange {
+  const { exchange } = guest.context;
+  return exchange ?? guest.fail("there is no request while the configuration is checked");
+}
+
+function claimText(exchange: Exchange, name: string): string | null {
+  const { claims } = exchange;
+  if (claims === null || !Object.hasOwn(claims, name)) return null;
+  const value = claims[name];
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+function queryParameter(query: string, name: string): string | null {
+  return query === "" ? null : new URLSearchParams(query).get(name);
+}
