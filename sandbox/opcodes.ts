@@ -26,9 +26,9 @@ const TYPED_FUNCTIONS = 17;
 const THREADS = 18;
 const UNKNOWN = 19;
 
-const SHAPES = opcodeShapes();
-
 const END = 0x0b;
+
+const SHAPES = opcodeShapes();
 
 /** Says that the module uses something the sandbox does not admit. */
 export function denyFeature(feature: string, pos: number): never {

@@ -1,10 +1,11 @@
-// Nanoseconds of the jwt plugin per request: a token seen before, and a new one with each algorithm.
+// Nanoseconds of the jwt plugin per request: a token seen before, and a new one by algorithm.
 // Run: node bench/micro/jwt.bench.ts
 //
-// What is measured: onRequest over requests whose heads are parsed anew, so that the token is a fresh
-// string without a cached hash, as on a connection; for hits the parsing's own time is taken off. Misses run 32 at a time, as a worker
-// under load has them. "signature only" is node:crypto's synchronous check of the same tokens, the
-// floor for a miss. Medians of rounds are printed, since a shared machine drifts.
+// What is measured: onRequest over requests whose heads are parsed anew, so that the token is a
+// fresh string without a cached hash, as on a connection; for hits the parsing's own time is taken
+// off. Misses run 32 at a time, as a worker under load has them. "signature only" is node:crypto's
+// synchronous check of the same tokens, the floor for a miss. Medians of rounds are printed, since
+// a shared machine drifts.
 
 import { createHmac, generateKeyPairSync, timingSafeEqual, verify } from "node:crypto";
 import type { KeyObject } from "node:crypto";

@@ -1,6 +1,6 @@
-// Merged counters as Prometheus text, in the primary and only when somebody scrapes. prom-client does
-// the escaping and the numbers; it is fed a slice of samples at a time, so that a scrape of many
-// routes never holds the primary's event loop for long.
+// Merged counters as Prometheus text, in the primary and only when somebody scrapes. prom-client
+// does the escaping and the numbers; it is fed a slice of samples at a time, so that a scrape of
+// many routes never holds the primary's event loop for long.
 
 import { Registry } from "prom-client";
 import type { Metric } from "prom-client";

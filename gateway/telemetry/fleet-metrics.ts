@@ -23,7 +23,7 @@ export class FleetMetrics {
     this.#dead = mergeSnapshots([this.#dead, withoutGauges(last)]);
   }
 
-  /** Forgets names that are not in the configuration any more; workers forget them by themselves. */
+  /** Forgets names that are not in the configuration any more; workers do so by themselves. */
   retain(live: LiveNames): void {
     this.#dead = retainLive(this.#dead, live);
     for (const [id, snapshot] of this.#living) this.#living.set(id, retainLive(snapshot, live));

@@ -1,6 +1,6 @@
-// One line of the access log, written byte by byte into a buffer: JSON of printable ASCII, whatever a
-// client or a plugin put into its parts. Building it from strings instead costs three times as much
-// (bench: telemetry) and keeps whole request heads alive until the line is on the disk.
+// One line of the access log, written byte by byte into a buffer: JSON of printable ASCII, whatever
+// a client or a plugin put into its parts. Lines built from strings and gathered as one text cost
+// three times as much to get to the disk (bench: telemetry) and kept whole request heads alive.
 
 import type { Exchange } from "../exchange.ts";
 import { maskQuery } from "./mask-query.ts";

@@ -1,5 +1,5 @@
-// What a worker counts. On the path of a request this is additions to typed arrays, nothing else: no
-// labels are looked up, no strings built, and text is made in the primary when somebody scrapes.
+// What a worker counts. On the path of a request this is additions to typed arrays, nothing else:
+// no labels are looked up, no strings built, and text is made in the primary when somebody scrapes.
 // Names of removed routes, upstreams and plugins are dropped; surviving ones count on.
 
 import { ERRORS } from "../base/errors.ts";

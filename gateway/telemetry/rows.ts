@@ -1,6 +1,6 @@
-// Counters as rows of numbers in a few large typed arrays: counting is one addition, a snapshot is a
-// copy of memory, and ten thousand routes are no ten thousand objects to walk. A row belongs to one
-// name from `take` until `retain` forgets it.
+// Counters as rows of numbers in a few large typed arrays: counting is one addition, a snapshot is
+// a copy of memory, and ten thousand routes are no ten thousand objects to walk. A row belongs to
+// one name from `take` until `retain` forgets it.
 
 const ROWS_PER_SLAB = 256;
 
@@ -106,7 +106,7 @@ export function filterRows(
   return { names: kept.map((i) => snapshot.names[i]), rows };
 }
 
-/** True for a value that has the form of a snapshot of this stride; it came from another process. */
+/** True for a value in the form of a snapshot of this stride; it came from another process. */
 export function isRowsSnapshot(value: unknown, stride: number): value is RowsSnapshot {
   if (typeof value !== "object" || value === null) return false;
   if (!("names" in value) || !("rows" in value)) return false;

@@ -126,7 +126,7 @@ class CorsPolicy {
   }
 }
 
-// The names asked for, written anew so that nothing but tokens is echoed; null for none or nonsense.
+// The names asked for, written anew so that only tokens are echoed; null for none or nonsense.
 function requestedHeaders(exchange: Exchange): string | null {
   const asked = exchange.head.get("access-control-request-headers");
   if (asked === null || asked.length > REQUESTED_HEADERS_CHARS_MAX) return null;

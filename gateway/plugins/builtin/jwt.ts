@@ -236,7 +236,7 @@ class TokenCheck {
     return null;
   }
 
-  /** With null the request had no token, and the challenge says no more than that (RFC 6750, 3.1). */
+  /** With null there was no token, and the challenge says no more than that (RFC 6750, 3.1). */
   #refuse(exchange: Exchange, refusal: Refusal | null): Verdict {
     const challenge =
       refusal === null

@@ -1,5 +1,5 @@
 // Rate limiting by the generic cell rate algorithm (ITU-T I.371): one number a key, no windows with
-// edges, no timers. The table is bounded. When it is full, the least indebted of a few entries goes,
+// edges, no timers. The table is bounded. When it is full the least indebted of a few entries goes,
 // so that a flood of fresh keys pushes out other fresh keys and not the clients that are being held
 // back. Each worker counts for itself: with n workers a client may reach n times the limit.
 

@@ -226,7 +226,7 @@ test("a full disk costs lines and is told once", { skip: noFullDisk }, async () 
   await log.close();
 });
 
-test("after the file was moved away, reopening writes to a new one and loses nothing", async (t) => {
+test("after the file was moved, reopening writes to a new one and loses nothing", async (t) => {
   const file = scratch(t);
   const log = new AccessLog({ path: file });
   log.write(makeExchange(), 1, WALL_MS);

@@ -104,7 +104,7 @@ test("what two workers counted is summed under the names that are published", as
     'sallyport_plugin_calls_total{plugin="authz",version="1.2.0",decision="respond"}': 2,
     'sallyport_plugin_calls_total{plugin="authz",version="1.2.0",decision="error"}': 2,
     'sallyport_plugin_errors_total{plugin="authz",version="1.2.0",code="PLUGIN_DEADLINE"}': 2,
-    'sallyport_plugin_call_duration_seconds_bucket{le="0.000005",plugin="authz",version="1.2.0"}': 2,
+    'sallyport_plugin_call_duration_seconds_count{plugin="authz",version="1.2.0"}': 6,
     'sallyport_connections_open{listener="https"}': 2,
     'sallyport_connections_total{listener="https"}': 4,
     'sallyport_connections_refused_total{listener="https"}': 2,

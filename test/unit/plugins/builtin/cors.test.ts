@@ -114,7 +114,7 @@ test("a response says the origin that may read it, and never what the upstream t
   assert.deepEqual(mark(plugin, other, upstream), { vary: "Origin" });
 });
 
-test("Vary names Origin once, also for requests without one, and not when any origin may read", () => {
+test("Vary names Origin once, even when the request has none, unless any origin may read", () => {
   const listed = cors.create({ origins: [SITE] }, makeServices());
   assert.equal(mark(listed, makeExchange()).vary, "Origin");
   assert.equal(mark(listed, makeExchange(), { vary: "accept" }).vary, "accept, Origin");

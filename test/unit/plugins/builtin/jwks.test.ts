@@ -78,7 +78,7 @@ test("keys are fetched at the first token and not again for the next", async (t)
   assert.equal(origin.fetches, 1);
 });
 
-test("a new key is found when its first token comes, and a withdrawn one stops to count", async (t) => {
+test("a new key is found with its first token, and a withdrawn one stops to count", async (t) => {
   const [old, young] = [new Signer("old"), new Signer("young")];
   const { ask, origin, services, start } = await setup(t, [old]);
   const oldToken = await old.token();

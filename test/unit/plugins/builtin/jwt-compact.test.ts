@@ -1,5 +1,5 @@
-// The outer form of tokens, against what Node's own decoder gives back: a segment is good exactly when
-// decoding and encoding it again yields the same text.
+// The outer form of tokens, against what Node's own decoder gives back: a segment is good exactly
+// when decoding and encoding it again yields the same text.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -166,7 +166,7 @@ test("ECDSA signatures of zeros are no signatures", async () => {
   assert.match(await refusalOf(config, bearer(`${input}.${zeros}`)), /signature/);
 });
 
-test("every changed character of a token makes it invalid, also after the token was seen", async () => {
+test("every changed character makes a token invalid, also after the token was seen", async () => {
   const { ask } = setup({ keys: [{ secret: SECRET }] });
   const token = await sign(SECRET, "HS256");
   assert.equal(await ask(makeExchange(bearer(token))), null);
@@ -217,7 +217,7 @@ test("two tokens in one request are refused, wherever they are", async () => {
   for (const request of several) assert.match(await refusalOf(config, request), /several/);
 });
 
-test("a token may come in a cookie or in another header, and can be kept from the origin", async () => {
+test("a token may come in a cookie or another header, and be kept from the origin", async () => {
   const token = await sign(SECRET, "HS256");
   const { ask } = setup({ keys: [{ secret: SECRET }], cookie: "session", forward_token: false });
   const exchange = makeExchange({ headers: [["cookie", `a=1; session=${token} ; xsession=2`]] });

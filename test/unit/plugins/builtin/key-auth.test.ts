@@ -71,7 +71,7 @@ test("no key, an unknown one, an empty one and two keys are refused alike", () =
   }
 });
 
-test("a key in the query is taken out of it in every spelling, the rest stays byte for byte", () => {
+test("a key in the query is taken out in every spelling, the rest stays byte for byte", () => {
   const check = setup({ query: "key" });
   const exchange = makeExchange({ query: "a=%41&%6b%65y=good%2Dkey&b=1+2&&c" });
   assert.equal(check(exchange), null);

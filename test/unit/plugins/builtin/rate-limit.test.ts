@@ -49,7 +49,7 @@ test("a refused request does not lengthen the wait", () => {
   assert.equal(ask().verdict, null);
 });
 
-test("over any stretch of time no more than burst and rate pass, and a patient client always does", () => {
+test("over any stretch no more than burst and rate pass, and a patient client always does", () => {
   const step = fc.record({ waitMs: fc.integer({ min: 0, max: 400 }) });
   fc.assert(
     fc.property(
