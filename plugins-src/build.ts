@@ -73,7 +73,16 @@ function buildRust(): void {
 function compileRust(rustc: string, folder: string, name: string): Uint8Array {
   const out = join(OUT, `${name}.raw.wasm`);
   const common = ["--target", "wasm32-unknown-unknown", "--edition", "2021", "-C", "opt-level=z"];
-  const lean = ["-C", "panic=abort", "-C", "lto=fat", "-C", "strip=symbols", "-C", "codegen-units=1"];
+  const lean = [
+    "-C",
+    "panic=abort",
+    "-C",
+    "lto=fat",
+    "-C",
+    "strip=symbols",
+    "-C",
+    "codegen-units=1",
+  ];
   // The same module wherever it is built.
   const reproducible = ["--remap-path-prefix", `${folder}=.`];
   const linker = ["-C", "linker=wasm-ld", "-C", "link-arg=--initial-memory=1114112"];
@@ -127,14 +136,18 @@ function checkSums(built: string, version: string): void {
 
 function sums(folder: string): string {
   const lines = pluginsIn(folder).map((name) => {
-    const digest = createHash("sha256").update(readFileSync(outFile(name))).digest("hex");
+    const digest = createHash("sha256")
+      .update(readFileSync(outFile(name)))
+      .digest("hex");
     return `${digest}  ${name}.wasm\n`;
   });
   return lines.join("");
 }
 
 function pluginsIn(folder: string): string[] {
-  return readdirSync(folder).filter((name) => existsSync(join(folder, name, "plugin.json"))).sort();
+  return readdirSync(folder)
+    .filter((name) => existsSync(join(folder, name, "plugin.json")))
+    .sort();
 }
 
 // The manifest rides in the module, so that the bare .wasm is enough to upload.
@@ -147,7 +160,7 @@ function withManifest(wasm: Uint8Array, plugin: string): Uint8Array {
 
 function leb(value: number): Buffer {
   const bytes: number[] = [];
-  for (let left = value; ; ) {
+  for (let left = value; ;) {
     const low = left & 0x7f;
     left >>>= 7;
     bytes.push(left === 0 ? low : low | 0x80);

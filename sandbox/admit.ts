@@ -26,6 +26,8 @@ export type Patch = { readonly start: number; readonly end: number; readonly byt
 export type Admitted = {
   /** Names of exported functions with their types. */
   readonly exports: ReadonlyMap<string, FunctionType>;
+  /** Names of all other exports with what they are. */
+  readonly otherExports: ReadonlyMap<string, string>;
   /** `module.name` of each import, in order. */
   readonly imports: readonly string[];
   /** The contents of the manifest section, or null. */
@@ -117,6 +119,7 @@ class Scan {
   readonly #functions: number[] = [];
   readonly #imports: string[] = [];
   readonly #exports = new Map<string, FunctionType>();
+  readonly #otherExports = new Map<string, string>();
   readonly #patches: Patch[] = [];
   #manifest: Uint8Array | null = null;
   #customSections = 0;
@@ -132,6 +135,7 @@ class Scan {
   result(): Admitted {
     return {
       exports: this.#exports,
+      otherExports: this.#otherExports,
       imports: this.#imports,
       manifest: this.#manifest,
       patches: this.#patches,
@@ -288,7 +292,10 @@ class Scan {
           `The module exports ${show(name)}; names that begin with ${RESERVED_EXPORT_PREFIX} are reserved.`,
         );
       }
-      if (kind !== 0) continue;
+      if (kind !== 0) {
+        this.#otherExports.set(name, kindName(kind));
+        continue;
+      }
       const type = this.#types[this.#functions[index]];
       if (type === undefined) reader.fail(`exports a function ${index} that it does not have`);
       this.#exports.set(name, type);
@@ -314,7 +321,7 @@ class Scan {
         if (expressions) walkConstant(reader);
         else reader.u32();
       }
-      if (offset !== null) mustFit("An element segment", offset, length, this.#tableEntries);
+      if (offset !== null) mustFit("segment of functions", offset, length, this.#tableEntries);
     }
   }
 
@@ -327,7 +334,7 @@ class Scan {
       const offset = flags === 1 ? null : walkConstant(reader);
       const length = reader.u32();
       reader.skip(length);
-      if (offset !== null) mustFit("A data segment", offset, length, this.#memoryBytes);
+      if (offset !== null) mustFit("data segment", offset, length, this.#memoryBytes);
     }
   }
 
@@ -387,7 +394,7 @@ function mustFit(what: string, offset: number, length: number, size: number): vo
   if (from + length <= size) return;
   throw new SandboxError(
     "init_failed",
-    `${what} of ${length} at ${from} lies outside the initial size of ${size}, so that no instance could start.`,
+    `The module has a ${what} of ${length} at ${from}, outside the initial size of ${size}: no instance could start.`,
   );
 }
 
@@ -403,12 +410,15 @@ function refuseImport(module: string, name: string): never {
 }
 
 function refuseImportKind(module: string, name: string, kind: number): never {
-  const kinds = ["function", "table", "memory", "global", "tag"];
   throw new SandboxError(
     "import_kind",
-    `The module imports the ${kinds[kind] ?? `unknown kind ${kind}`} ${show(module)} ${show(name)}; ` +
+    `The module imports the ${kindName(kind)} ${show(module)} ${show(name)}; ` +
       "only functions can be imported.",
   );
+}
+
+function kindName(kind: number): string {
+  return ["function", "table", "memory", "global", "tag"][kind] ?? `unknown kind ${kind}`;
 }
 
 /** A client's name in a sentence: quoted, escaped, cut. */

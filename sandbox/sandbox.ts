@@ -93,6 +93,11 @@ function checkExports(admitted: Admitted, required: readonly string[]): void {
   let found = 0;
   for (const name of required) {
     const type = admitted.exports.get(name);
+    const other = admitted.otherExports.get(name);
+    if (other !== undefined) {
+      const message = `The module exports ${name} as a ${other}; a function is needed.`;
+      throw new SandboxError("missing_export", message);
+    }
     if (type === undefined) continue;
     found += 1;
     const { params, results } = type;

@@ -153,7 +153,9 @@ function benchMatches(layout: Layout, spread: string, trees: RouteTree<number>[]
     const medians = matchNs.map(median);
     const ratio = medians[medians.length - 1] / medians[0];
     const numbers = medians.map((ns) => `${ns.toFixed(0)} ns`.padStart(8)).join(" ");
-    console.log(`${layout.padEnd(8)} ${spread.padEnd(4)} ${what.padEnd(8)} ${numbers}  x${ratio.toFixed(2)}`);
+    console.log(
+      `${layout.padEnd(8)} ${spread.padEnd(4)} ${what.padEnd(8)} ${numbers}  x${ratio.toFixed(2)}`,
+    );
   }
 }
 

@@ -142,17 +142,23 @@ export class Fleet {
   /** The counters of every worker that answers in time. */
   async metrics(): Promise<Map<number, MetricsSnapshot>> {
     const answers = new Map<number, MetricsSnapshot>();
-    await this.#askAll((id) => ({ kind: "metrics", id }), (member, message) => {
-      if (message.kind === "metrics") answers.set(member.id, message.snapshot);
-    });
+    await this.#askAll(
+      (id) => ({ kind: "metrics", id }),
+      (member, message) => {
+        if (message.kind === "metrics") answers.set(member.id, message.snapshot);
+      },
+    );
     return answers;
   }
 
   async views(): Promise<WorkerView[]> {
     const reports = new Map<number, WorkerReport>();
-    await this.#askAll((id) => ({ kind: "info", id }), (member, message) => {
-      if (message.kind === "info") reports.set(member.id, message.info);
-    });
+    await this.#askAll(
+      (id) => ({ kind: "info", id }),
+      (member, message) => {
+        if (message.kind === "info") reports.set(member.id, message.info);
+      },
+    );
     return [...this.#members.values()].map(({ id, worker, startedAtMs }) => ({
       id,
       pid: worker.process.pid ?? 0,
@@ -359,7 +365,11 @@ export class Fleet {
     await Promise.all(
       asked.map(async (member) => {
         const id = ++this.#asks;
-        const answered = this.#await(member, ASK_MS, (message) => "id" in message && message.id === id);
+        const answered = this.#await(
+          member,
+          ASK_MS,
+          (message) => "id" in message && message.id === id,
+        );
         this.#send(member, question(id));
         const answer = await answered;
         if (answer !== null) take(member, answer);

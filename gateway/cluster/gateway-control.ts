@@ -349,12 +349,7 @@ export class GatewayControl implements Control {
     });
   }
 
-  #versionFor(
-    name: string,
-    wanted: string | null,
-    request: LoadRequest,
-    digest: string,
-  ): string {
+  #versionFor(name: string, wanted: string | null, request: LoadRequest, digest: string): string {
     const { registry } = this.#parts.plugins;
     if (wanted !== null && !isVersion(wanted)) {
       throw new ControlError(400, "bad_version", `${wanted} is not a semantic version like 1.2.0.`);
@@ -419,10 +414,18 @@ function invalidConfig(faults: readonly Fault[]): ControlError {
 
 function checkName(name: string): void {
   if (BUILTINS.has(name)) {
-    throw new ControlError(409, "reserved_name", `${name} is a built-in plugin; choose another name.`);
+    throw new ControlError(
+      409,
+      "reserved_name",
+      `${name} is a built-in plugin; choose another name.`,
+    );
   }
   if (!/^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$/.test(name)) {
-    throw new ControlError(400, "bad_name", "A name is 1 to 64 of a-z, 0-9, dot, dash, underscore.");
+    throw new ControlError(
+      400,
+      "bad_name",
+      "A name is 1 to 64 of a-z, 0-9, dot, dash, underscore.",
+    );
   }
 }
 

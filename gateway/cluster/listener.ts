@@ -52,7 +52,11 @@ export async function bindListener(at: { host: string; port: number }): Promise<
 
 async function bindError(host: string, port: number, errno: number): Promise<Error> {
   const place = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
-  const codes: Readonly<Record<number, string>> = { [-98]: "taken", [-48]: "taken", [-13]: "denied" };
+  const codes: Readonly<Record<number, string>> = {
+    [-98]: "taken",
+    [-48]: "taken",
+    [-13]: "denied",
+  };
   switch (codes[errno]) {
     case "taken": {
       const holder = await portHolder(port);
@@ -64,6 +68,8 @@ async function bindError(host: string, port: number, errno: number): Promise<Err
         `${place} may not be opened by this user; ports below 1024 need CAP_NET_BIND_SERVICE`,
       );
     default:
-      return new Error(`${place} cannot be opened (errno ${-errno}); is it an address of this machine?`);
+      return new Error(
+        `${place} cannot be opened (errno ${-errno}); is it an address of this machine?`,
+      );
   }
 }

@@ -80,7 +80,11 @@ export async function startPrimary(options: PrimaryOptions): Promise<Primary> {
   const checkContext = { readFile: readText, env: process.env, baseDir };
   const text = await readFile(configFile, "utf8");
   // The first check knows no plugins yet: it is only for where the state is.
-  const first = checked(configFile, text, checkConfigText(text, { ...checkContext, plugins: null }));
+  const first = checked(
+    configFile,
+    text,
+    checkConfigText(text, { ...checkContext, plugins: null }),
+  );
   const dataDir = resolve(baseDir, options.dataDir ?? first.data_dir ?? "./var");
   await mkdir(dataDir, { recursive: true, mode: 0o750 });
   const lock = await lockDataDir(dataDir);

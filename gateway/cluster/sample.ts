@@ -21,14 +21,22 @@ export type SampleTask = { readonly plugin: SampledPlugin; readonly sample: Plug
 export type SampleResult = Readonly<Record<string, unknown>>;
 
 /** Runs `on_request` once; ends within two seconds. */
-export async function trySample(plugin: SampledPlugin, sample: PluginSample): Promise<SampleResult> {
+export async function trySample(
+  plugin: SampledPlugin,
+  sample: PluginSample,
+): Promise<SampleResult> {
   const workerData: SampleTask = { plugin, sample };
   const thread = new Worker(new URL("./sample-thread.ts", import.meta.url), { workerData });
   let timer: NodeJS.Timeout | undefined;
   try {
     return await new Promise<SampleResult>((resolve, reject) => {
       timer = setTimeout(
-        () => resolve({ action: "error", code: "PLUGIN_DEADLINE", message: `no end in ${SAMPLE_MS} ms` }),
+        () =>
+          resolve({
+            action: "error",
+            code: "PLUGIN_DEADLINE",
+            message: `no end in ${SAMPLE_MS} ms`,
+          }),
         SAMPLE_MS,
       );
       thread.once("message", resolve);

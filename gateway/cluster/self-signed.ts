@@ -1,7 +1,13 @@
 // A certificate for a first start: self-signed, for this machine's own names, kept in the data
 // directory and made again shortly before it ends. Browsers and curl will warn, as they should.
 
-import { X509Certificate, createPrivateKey, generateKeyPairSync, randomBytes, sign } from "node:crypto";
+import {
+  X509Certificate,
+  createPrivateKey,
+  generateKeyPairSync,
+  randomBytes,
+  sign,
+} from "node:crypto";
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { writeFileDurably } from "../base/write-file.ts";

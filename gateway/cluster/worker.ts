@@ -168,9 +168,7 @@ class Worker implements Core {
     this.#metrics.retain({
       routes: new Set(["", ...generation.routes.map(({ name }) => name)]),
       upstreams: new Set(generation.plan.upstreams.keys()),
-      plugins: new Set(
-        generation.snapshot.slots.map(({ name, version }) => `${name}@${version}`),
-      ),
+      plugins: new Set(generation.snapshot.slots.map(({ name, version }) => `${name}@${version}`)),
     });
     this.#channel.send({ kind: "committed", transaction });
   }

@@ -20,6 +20,7 @@ const Algorithm = Type.Enum([
   "ES384",
   "ES512",
   "EdDSA",
+  "Ed25519",
   "HS256",
   "HS384",
   "HS512",
@@ -45,7 +46,7 @@ export const JwtConfigSchema = Type.Object(
     keys: Type.Optional(Type.Array(Key, { minItems: 1, maxItems: 100 })),
     issuer: Type.Optional(Text),
     audience: Type.Optional(Type.Union([Text, Type.Array(Text, { minItems: 1, maxItems: 100 })])),
-    algorithms: Type.Optional(Type.Array(Algorithm, { minItems: 1, maxItems: 13 })),
+    algorithms: Type.Optional(Type.Array(Algorithm, { minItems: 1, maxItems: 14 })),
     clock_skew_s: Type.Optional(Type.Integer({ minimum: 0, maximum: 300, default: 30 })),
     header: Type.Optional(HeaderName),
     cookie: Type.Optional(HeaderName),
@@ -96,7 +97,6 @@ export const CorsConfigSchema = Type.Object(
   },
   closed,
 );
-
 
 /** Schema of each built-in plugin's configuration, by the plugin's name. */
 export const BUILTIN_SCHEMAS: ReadonlyMap<string, unknown> = new Map<string, unknown>([

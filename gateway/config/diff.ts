@@ -3,7 +3,7 @@
 
 import { styleText } from "node:util";
 import type { DiffLine } from "./fault.ts";
-import { pointer } from "./schema-faults.ts";
+import { pointer } from "./fault-list.ts";
 import type { Config } from "./schema.ts";
 import { maskSecrets } from "./secrets.ts";
 
@@ -15,7 +15,10 @@ export function diffConfigs(a: Config, b: Config): DiffLine[] {
 }
 
 /** One line each: `+` added, `-` removed, `~` changed. */
-export function formatDiff(lines: readonly DiffLine[], options: { readonly color: boolean }): string {
+export function formatDiff(
+  lines: readonly DiffLine[],
+  options: { readonly color: boolean },
+): string {
   const paint = (style: "green" | "red" | "yellow", text: string) =>
     options.color ? styleText(style, text, { validateStream: false }) : text;
   return lines
@@ -36,6 +39,7 @@ function compare(a: Side, b: Side, path: string, lines: DiffLine[]): void {
   else if (b.real === undefined) lines.push({ op: "remove", path, from: a.shown });
   else if (isNamedList(a.real) && isNamedList(b.real)) compareNamed(a, b, path, lines);
   else if (isMap(a.real) && isMap(b.real)) compareMaps(a, b, path, lines);
+  else if (isAlignedList(a.real, b.real)) compareItems(a, b, path, lines);
   else if (!isEqual(a.real, b.real)) {
     lines.push({ op: "change", path, from: a.shown, to: b.shown });
   }
@@ -50,7 +54,14 @@ function compareNamed(a: Side, b: Side, path: string, lines: DiffLine[]): void {
   const before = byName(a);
   const after = byName(b);
   for (const [name, side] of before) {
-    compare(side, after.get(name) ?? { real: undefined, shown: undefined }, pointer(path, name), lines);
+    // Most of what is compared is equal: seen at once, without paths and shown copies.
+    if (isEqual(side.real, after.get(name)?.real)) continue;
+    compare(
+      side,
+      after.get(name) ?? { real: undefined, shown: undefined },
+      pointer(path, name),
+      lines,
+    );
   }
   for (const [name, side] of after) {
     if (!before.has(name)) lines.push({ op: "add", path: pointer(path, name), to: side.shown });
@@ -58,9 +69,17 @@ function compareNamed(a: Side, b: Side, path: string, lines: DiffLine[]): void {
   const kept = [...before.keys()].filter((name) => after.has(name));
   const keptAfter = [...after.keys()].filter((name) => before.has(name));
   // Order decides between routes that are otherwise equal.
-  if (kept.join() !== keptAfter.join()) {
-    lines.push({ op: "change", path: `${path} (order)`, from: kept, to: keptAfter });
-  }
+  const first = kept.findIndex((name, i) => name !== keptAfter[i]);
+  if (first === -1) return;
+  const last = kept.findLastIndex((name, i) => name !== keptAfter[i]);
+  const from = kept.slice(first, last + 1);
+  lines.push({ op: "change", path: `${path} (order)`, from, to: keptAfter.slice(first, last + 1) });
+}
+
+function compareItems(a: Side, b: Side, path: string, lines: DiffLine[]): void {
+  (a.real as readonly unknown[]).forEach((_, i) => {
+    compare(child(a, String(i)), child(b, String(i)), pointer(path, i), lines);
+  });
 }
 
 function byName({ real, shown }: Side): Map<string, Side> {
@@ -83,15 +102,23 @@ function own(value: unknown, key: string): unknown {
     : undefined;
 }
 
-function isMap(value: unknown): boolean {
+function isMap(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+// Names need not be unique everywhere: two tests of a route may look at one header.
 function isNamedList(value: unknown): boolean {
-  return (
-    Array.isArray(value) &&
-    value.every((item) => isMap(item) && typeof (item as { name?: unknown }).name === "string")
+  if (!Array.isArray(value)) return false;
+  const names = new Set(
+    value.map((item) => (isMap(item) ? (item as { name?: unknown }).name : null)),
   );
+  return names.size === value.length && [...names].every((name) => typeof name === "string");
+}
+
+// Maps at the same places, as a route's plugins are: what changed is within one of them.
+function isAlignedList(a: unknown, b: unknown): boolean {
+  if (!Array.isArray(a) || !Array.isArray(b) || a.length !== b.length) return false;
+  return a.every((item, i) => isMap(item) && isMap(b[i]) && item.plugin === b[i].plugin);
 }
 
 function isEqual(a: unknown, b: unknown): boolean {

@@ -1,181 +1,139 @@
 // The text of a configuration, YAML 1.2 or JSON, as a plain value, and the place in the text of
-// everything in it. Hostile text costs bounded time and memory: size, depth and aliases are capped,
-// tags and several documents are refused.
+// everything in it. Hostile text costs bounded time and memory; places are looked up only for what
+// is wrong.
 
-import { LineCounter, isMap, isScalar, isSeq, parseDocument } from "yaml";
-import type { Document, Node, Pair } from "yaml";
 import { LIMITS } from "../base/limits.ts";
 import type { Fault } from "./fault.ts";
-import type { PlacedFault } from "./schema-faults.ts";
+import { withoutPlace } from "./fault-list.ts";
+import type { PlacedFault } from "./fault-list.ts";
+import { findJsonTrouble, locateJson, surveyJson } from "./json-text.ts";
+import { readYaml } from "./yaml-text.ts";
 
-const ALIASES_MAX = 100;
 const DEPTH_MAX = 64;
-const SYNTAX_FAULTS_MAX = 20;
-
-export type Place = { readonly line: number; readonly column: number };
+const REPEATED_MAX = 100;
+// A YAML parser needs about 0.6 s and 100 times the text's size for each MiB; JSON a fraction.
+const YAML_BYTES_MAX = 16 * 1024 * 1024;
+// Up to this size a text that begins like JSON, but is not, may still be YAML's own braces.
+const FLOW_CHARS_MAX = 1024 * 1024;
 
 /** A parsed text. */
 export type ConfigDocument = {
   readonly value: unknown;
-  /** Where a JSON pointer's key or value stands; undefined for a place that is not in the text. */
-  find(pointer: string, at: "key" | "value"): Place | undefined;
+  /** The faults with their lines and columns, in the order of the text. */
+  place(faults: readonly PlacedFault[]): Fault[];
 };
+
+type Trouble = { readonly code: string; readonly message: string; readonly offset: number };
 
 /** Parses a text, or says everything that is wrong with its syntax. */
 export function readDocument(text: string): ConfigDocument | readonly Fault[] {
-  const bytes = Buffer.byteLength(text);
-  if (bytes > LIMITS.configBytesMax) {
-    return [syntax(`the text has ${bytes} bytes; ${LIMITS.configBytesMax} are allowed`, undefined)];
+  const { configBytesMax } = LIMITS;
+  if (text.length > configBytesMax || Buffer.byteLength(text) > configBytesMax) {
+    return [{ code: "too_large", message: `the text has over ${configBytesMax} bytes`, path: "" }];
   }
-  if (depthOf(text) > DEPTH_MAX) {
-    return [syntax(`brackets are nested deeper than ${DEPTH_MAX}`, undefined)];
+  const refused = findForeignCharacter(text);
+  if (refused !== null) return troubled(text, [refused]);
+  if (/^\uFEFF?\s*\{/.test(text)) {
+    const document = readJson(text);
+    if (document !== null) return document;
   }
-  const fast = readJson(text);
-  if (fast !== undefined) {
-    // Only a faulty configuration asks for places.
-    let slow: ConfigDocument | null = null;
-    return {
-      value: fast,
-      find: (pointer, at) => {
-        if (slow === null) {
-          const parsed = readYaml(text);
-          if ("value" in parsed) slow = parsed;
-        }
-        return slow?.find(pointer, at);
-      },
-    };
+  if (text.length > YAML_BYTES_MAX) {
+    const message = `YAML is read up to ${YAML_BYTES_MAX} bytes; write a larger one as JSON`;
+    return [{ code: "too_large", message, path: "" }];
   }
-  return readYaml(text);
-}
-
-/** Puts a fault where it belongs in the text. */
-export function placeFault(fault: PlacedFault, document: ConfigDocument | null): Fault {
-  const { at, ...plain } = fault;
-  const place = document?.find(fault.path, at);
-  return place === undefined ? plain : { ...plain, ...place };
-}
-
-function readYaml(text: string): ConfigDocument | readonly Fault[] {
-  const lines = new LineCounter();
-  let document: Document;
-  try {
-    document = parseDocument(text, {
-      lineCounter: lines,
-      version: "1.2",
-      schema: "core",
-      uniqueKeys: true,
-      prettyErrors: false,
-      stringKeys: true,
-    });
-  } catch (error) {
-    return [syntax(error instanceof RangeError ? "nested too deeply" : String(error), undefined)];
-  }
-  const placeAt = (offset: number): Place => {
-    const { line, col } = lines.linePos(offset);
-    return { line, column: col };
+  const yaml = readYaml(text);
+  if (!("value" in yaml)) return troubled(text, yaml);
+  return {
+    value: yaml.value,
+    place: (faults) => placed(text, faults, ({ path, at }) => yaml.find(path, at)),
   };
-  const troubles = [...document.errors, ...document.warnings].slice(0, SYNTAX_FAULTS_MAX);
-  if (troubles.length > 0) {
-    return troubles.map(({ code, message, pos }) => ({
-      ...syntax(message, placeAt(pos[0])),
-      code: code === "DUPLICATE_KEY" ? "duplicate" : "syntax",
-    }));
-  }
+}
+
+// Null: not JSON, but it may be YAML.
+function readJson(source: string): ConfigDocument | readonly Fault[] | null {
+  // A mark of byte order is no part of JSON; a space keeps the offsets.
+  const text = source.startsWith("\uFEFF") ? ` ${source.slice(1)}` : source;
   let value: unknown;
   try {
-    value = document.toJS({ maxAliasCount: ALIASES_MAX });
+    value = JSON.parse(text);
   } catch {
-    return [syntax(`aliases stand for more than ${ALIASES_MAX} values`, { line: 1, column: 1 })];
+    if (text.length <= FLOW_CHARS_MAX) return null;
+    const { offset, expected } = findJsonTrouble(text) ?? { offset: 0, expected: "JSON" };
+    return troubled(text, [{ code: "syntax", message: `expected ${expected} here`, offset }]);
   }
-  return { value, find: (pointer, at) => findPlace(document, pointer, at, placeAt) };
+  const { depth, repeated } = surveyJson(text);
+  if (depth > DEPTH_MAX) {
+    const message = `nested deeper than ${DEPTH_MAX} levels`;
+    return troubled(text, [{ code: "syntax", message, offset: 0 }]);
+  }
+  if (repeated.length > 0) {
+    const troubles = repeated.slice(0, REPEATED_MAX).map(({ key, offset }) => ({
+      code: "duplicate",
+      message: `the key ${JSON.stringify(key)} is given twice`,
+      offset,
+    }));
+    return troubled(text, troubles);
+  }
+  return {
+    value,
+    place: (faults) => {
+      const places = locateJson(
+        text,
+        faults.map(({ path }) => path),
+      );
+      return placed(text, faults, ({ path, at }) => places.get(path)?.[at] ?? 0);
+    },
+  };
 }
 
-// JSON.parse is 20 times faster than a YAML parser, but keeps the last of two equal keys in silence:
-// a text with any is read the slow way, which refuses it.
-function readJson(text: string): unknown {
-  if (!text.trimStart().startsWith("{")) return undefined;
-  try {
-    const value: unknown = JSON.parse(text);
-    return hasDuplicateKey(text) ? undefined : value;
-  } catch {
-    return undefined;
-  }
+// What no text editor writes: control characters, the mark left by bytes that are not UTF-8.
+function findForeignCharacter(text: string): Trouble | null {
+  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
+  const offset = text.search(/[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd]/);
+  if (offset === -1) return null;
+  const code = text.charCodeAt(offset);
+  const message =
+    code === 0xfffd
+      ? "the text is not UTF-8"
+      : `a control character (code ${code}) cannot be in the text`;
+  return { code: "syntax", message, offset };
 }
 
-// Over a text that is valid JSON.
-function hasDuplicateKey(text: string): boolean {
-  const open: (Set<string> | null)[] = [];
-  for (let i = 0; i < text.length; i++) {
-    const char = text[i];
-    if (char === "{") open.push(new Set());
-    else if (char === "[") open.push(null);
-    else if (char === "}" || char === "]") open.pop();
-    else if (char === '"') {
-      const start = i;
-      for (i++; text[i] !== '"'; i++) if (text[i] === "\\") i++;
-      let after = i + 1;
-      while (text[after] === " " || text[after] === "\n" || text[after] === "\t" || text[after] === "\r") {
-        after++;
-      }
-      const keys = open.at(-1);
-      if (text[after] !== ":" || keys === null || keys === undefined) continue;
-      const key = JSON.parse(text.slice(start, i + 1)) as string;
-      if (keys.has(key)) return true;
-      keys.add(key);
+function troubled(text: string, troubles: readonly Trouble[]): Fault[] {
+  const places = new Places(text);
+  return troubles.map(({ offset, ...fault }) => ({ ...fault, path: "", ...places.at(offset) }));
+}
+
+function placed(
+  text: string,
+  faults: readonly PlacedFault[],
+  offsetOf: (fault: PlacedFault) => number,
+): Fault[] {
+  const places = new Places(text);
+  const found = faults.map((fault) => {
+    return { ...withoutPlace(fault), ...places.at(offsetOf(fault)) };
+  });
+  return found.sort((a, b) => a.line - b.line || a.column - b.column);
+}
+
+/** Lines and columns, from 1, of offsets in UTF-16 units. */
+class Places {
+  readonly #starts: number[] = [0];
+
+  constructor(text: string) {
+    for (let i = text.indexOf("\n"); i !== -1; i = text.indexOf("\n", i + 1)) {
+      this.#starts.push(i + 1);
     }
   }
-  return false;
-}
 
-// Of brackets, whatever they stand in: the parser recurses with them, and runs out of stack.
-function depthOf(text: string): number {
-  let depth = 0;
-  let deepest = 0;
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    if (code === 0x5b || code === 0x7b) deepest = Math.max(deepest, ++depth);
-    else if (code === 0x5d || code === 0x7d) depth--;
-  }
-  return deepest;
-}
-
-function findPlace(
-  document: Document,
-  pointer: string,
-  at: "key" | "value",
-  placeAt: (offset: number) => Place,
-): Place | undefined {
-  let node: unknown = document.contents;
-  let place = startOf(node);
-  const steps = pointer.split("/").slice(1);
-  for (const [index, raw] of steps.entries()) {
-    const step = raw.replaceAll("~1", "/").replaceAll("~0", "~");
-    if (isSeq(node)) {
-      node = node.items[Number(step)];
-    } else if (isMap(node)) {
-      const pair = (node.items as Pair[]).find(({ key }) => keyText(key) === step);
-      if (pair === undefined) break;
-      node = pair.value;
-      if ((index === steps.length - 1 && at === "key") || startOf(node) === undefined) {
-        place = startOf(pair.key) ?? place;
-        continue;
-      }
-    } else {
-      break;
+  at(offset: number): { line: number; column: number } {
+    let low = 0;
+    let high = this.#starts.length;
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if (this.#starts[middle] <= offset) low = middle;
+      else high = middle;
     }
-    place = startOf(node) ?? place;
+    return { line: low + 1, column: offset - this.#starts[low] + 1 };
   }
-  return place === undefined ? undefined : placeAt(place);
-}
-
-function keyText(key: unknown): string {
-  return isScalar(key) ? String(key.value) : String(key);
-}
-
-function startOf(node: unknown): number | undefined {
-  return (node as Node | null | undefined)?.range?.[0];
-}
-
-function syntax(message: string, place: Place | undefined): Fault {
-  return { code: "syntax", message, path: "", ...place };
 }

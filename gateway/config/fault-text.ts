@@ -1,53 +1,77 @@
 // Faults for people: place, what is wrong, the line itself with a mark, what was found and what is
-// allowed. The same words on the terminal and in the log.
+// allowed. The same words on the terminal and in the log. Shows no secret and sends a terminal
+// nothing but text, whatever the file holds.
 
 import { styleText } from "node:util";
 import type { Fault } from "./fault.ts";
+import { HIDDEN } from "./fault-list.ts";
 
-const LINE_CHARS_MAX = 160;
+const LINE_CHARS_MAX = 120;
+const ALLOWED_CHARS_MAX = 300;
+
+/** Where the faults are: the file's name as the user gave it, and the text that was checked. */
+export type FaultTextOptions = {
+  readonly file: string;
+  readonly text: string;
+  readonly color: boolean;
+};
+
+type Paint = (style: "bold" | "red" | "cyan" | "dim", text: string) => string;
 
 /** All faults as text, ending with their count. */
-export function formatFaults(
-  faults: readonly Fault[],
-  options: { readonly file: string; readonly text: string; readonly color: boolean },
-): string {
-  const lines = options.text.split(/\r?\n/);
-  const blocks = faults.map((fault) => formatFault(fault, lines, options));
+export function formatFaults(faults: readonly Fault[], options: FaultTextOptions): string {
+  const lines = options.text.split("\n");
+  // A line with a fault about a secret holds the secret.
+  const hidden = new Set(faults.filter(({ found }) => found === HIDDEN).map(({ line }) => line));
+  const paint: Paint = (style, text) =>
+    options.color ? styleText(style, text, { validateStream: false }) : text;
+  const blocks = faults.map((fault) => {
+    const shown = fault.line === undefined || hidden.has(fault.line) ? null : lines[fault.line - 1];
+    return formatFault(fault, { file: options.file, line: shown ?? null, paint });
+  });
   const count = faults.length === 1 ? "1 fault" : `${faults.length} faults`;
-  return `${blocks.join("\n")}\n${count}\n`;
+  return `${[...blocks, count].join("\n")}\n`;
 }
 
 function formatFault(
   fault: Fault,
-  lines: readonly string[],
-  { file, color }: { readonly file: string; readonly color: boolean },
+  { file, line, paint }: { file: string; line: string | null; paint: Paint },
 ): string {
-  const paint = (style: "bold" | "red" | "cyan" | "dim", text: string) =>
-    color ? styleText(style, text, { validateStream: false }) : text;
   const place = fault.line === undefined ? file : `${file}:${fault.line}:${fault.column}`;
-  const parts = [`${paint("bold", place)}: ${paint("red", fault.code)}: ${fault.message}`];
-  if (fault.line !== undefined && fault.column !== undefined) {
-    parts.push(...frame(lines[fault.line - 1] ?? "", fault.line, fault.column, paint));
+  const kind = paint("red", `error[${fault.code}]`);
+  const parts = [`${paint("bold", place)}: ${kind}: ${plain(fault.message)}`];
+  if (line !== null && fault.line !== undefined) {
+    parts.push(...frame(line, { number: fault.line, column: fault.column ?? 1, paint }));
   }
-  if (fault.path !== "") parts.push(`  at ${paint("dim", fault.path)}`);
-  if (fault.allowed !== undefined) parts.push(`  allowed: ${fault.allowed}`);
+  if (fault.path !== "") parts.push(`  at ${paint("dim", plain(fault.path))}`);
+  if (fault.allowed !== undefined && !fault.message.includes(fault.allowed)) {
+    parts.push(`  allowed: ${cut(plain(fault.allowed), ALLOWED_CHARS_MAX)}`);
+  }
   if (fault.suggestion !== undefined) {
-    parts.push(`  did you mean ${paint("cyan", fault.suggestion)}?`);
+    parts.push(`  did you mean ${paint("cyan", plain(fault.suggestion))}?`);
   }
   return `${parts.join("\n")}\n`;
 }
 
 function frame(
   line: string,
-  number: number,
-  column: number,
-  paint: (style: "red" | "dim", text: string) => string,
+  { number, column, paint }: { number: number; column: number; paint: Paint },
 ): string[] {
-  const from = Math.max(0, column - LINE_CHARS_MAX / 2);
-  const shown = line.slice(from, from + LINE_CHARS_MAX).replaceAll("\t", " ");
-  const gutter = `${number} | `;
-  return [
-    `  ${paint("dim", gutter)}${shown}`,
-    `  ${" ".repeat(gutter.length + column - 1 - from)}${paint("red", "^")}`,
-  ];
+  // Of a long line, the part around the place.
+  const from = Math.max(0, Math.min(column - LINE_CHARS_MAX / 2, line.length - LINE_CHARS_MAX));
+  const shown = plain(line.slice(from, from + LINE_CHARS_MAX).replace(/\r$/, ""));
+  const gutter = `  ${number} | `;
+  const indent = " ".repeat(gutter.length + column - 1 - from);
+  return [`${paint("dim", gutter)}${shown}`, `${indent}${paint("red", "^")}`];
+}
+
+// One character for one, so that the mark stays where it belongs. Also hides what makes a terminal
+// write from right to left.
+function plain(text: string): string {
+  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
+  return text.replace(/[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g, " ");
+}
+
+function cut(text: string, charsMax: number): string {
+  return text.length <= charsMax ? text : `${text.slice(0, charsMax)}...`;
 }

@@ -3,7 +3,10 @@
 
 /** One fault of a configuration: where, what was found, what is allowed. */
 export type Fault = {
-  /** Stable code: syntax, unknown_key, wrong_type, out_of_range, missing_key, unknown_reference, duplicate, conflict, secret_unreadable, file_unreadable. */
+  /**
+   * Stable code: syntax, too_large, unknown_key, missing_key, wrong_type, out_of_range, duplicate,
+   * conflict, unknown_reference, secret_unreadable, file_unreadable, too_many.
+   */
   readonly code: string;
   readonly message: string;
   /** JSON pointer of the value, e.g. /routes/0/match/hosts/1. */

@@ -2,53 +2,57 @@
 // was checked whole; what does not is answered with every fault at once.
 
 import { BUILTIN_SCHEMAS } from "./builtin-schemas.ts";
-import { crossFaults } from "./check.ts";
-import type { CheckContext } from "./check.ts";
-import { placeFault, readDocument } from "./document.ts";
-import type { ConfigDocument } from "./document.ts";
+import { checkRules } from "./check.ts";
+import type { CheckContext } from "./context.ts";
+import { readDocument } from "./document.ts";
 import type { Fault } from "./fault.ts";
-import { schemaFaults } from "./schema-faults.ts";
+import { FaultList, withoutPlace } from "./fault-list.ts";
+import { checkSchema, compileSchema } from "./schema-faults.ts";
 import { ConfigSchema } from "./schema.ts";
 import type { Config, ParsedConfig } from "./schema.ts";
+import { takeOutFaults } from "./sound.ts";
+import type { Sound } from "./sound.ts";
 
-export type { CheckContext } from "./check.ts";
-
-const FAULTS_MAX = 1000;
+export type { CheckContext } from "./context.ts";
+export { publishedSchema } from "./published-schema.ts";
 
 export type Checked =
   | { readonly ok: true; readonly config: ParsedConfig }
   | { readonly ok: false; readonly faults: readonly Fault[] };
 
-/** Checks a text, YAML or JSON; faults carry their line and column. */
+/**
+ * Checks a text, YAML or JSON; faults carry their line and column. Secrets stay references in the
+ * configuration, but those that cannot be read are faults.
+ */
 export function checkConfigText(text: string, context: CheckContext): Checked {
   const document = readDocument(text);
   if (!("value" in document)) return { ok: false, faults: document };
-  return check(document.value, document, context);
+  const faults = findFaults(document.value, context);
+  if (faults.size > 0) return { ok: false, faults: document.place(faults.faults) };
+  return { ok: true, config: document.value as ParsedConfig };
 }
 
-/** Checks a value that has no text, such as an edited configuration. */
+/** Checks a value that has no text, such as an edited configuration. What passes is a copy. */
 export function checkConfigValue(value: unknown, context: CheckContext): Checked {
-  return check(value, null, context);
+  let copy: unknown;
+  try {
+    // As it will be stored: keys without a value go, accessors and prototypes cannot hide anything.
+    copy = JSON.parse(JSON.stringify(value) ?? "null");
+  } catch (error) {
+    const message = error instanceof Error ? error.message.split("\n", 1)[0] : String(error);
+    return { ok: false, faults: [{ code: "syntax", message: `not JSON: ${message}`, path: "" }] };
+  }
+  const { faults, size } = findFaults(copy, context);
+  if (size === 0) return { ok: true, config: copy as ParsedConfig };
+  return { ok: false, faults: faults.map(withoutPlace) };
 }
 
-/** The schema of the whole configuration with those of the built-in plugins (JSON Schema 2020-12). */
-export function publishedSchema(): Record<string, unknown> {
-  return {
-    $schema: "https://json-schema.org/draft/2020-12/schema",
-    title: "Sallyport configuration",
-    ...(ConfigSchema as object),
-    $defs: Object.fromEntries(
-      [...BUILTIN_SCHEMAS].map(([name, schema]) => [`plugin-${name}`, schema]),
-    ),
-  };
-}
-
-function check(value: unknown, document: ConfigDocument | null, context: CheckContext): Checked {
-  let faults = schemaFaults(ConfigSchema, value, "");
-  // References and conflicts of something half understood would be noise.
-  if (faults.length === 0) faults = crossFaults(value as Config, context);
-  if (faults.length === 0) return { ok: true, config: value as ParsedConfig };
-  const placed = faults.slice(0, FAULTS_MAX).map((fault) => placeFault(fault, document));
-  placed.sort((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0));
-  return { ok: false, faults: placed };
+function findFaults(value: unknown, context: CheckContext): FaultList {
+  const faults = new FaultList();
+  checkSchema(compileSchema(ConfigSchema), value, { path: "", faults });
+  const sound = takeOutFaults(value, faults.faults);
+  if (sound === undefined) return faults;
+  const builtins = new Map([...BUILTIN_SCHEMAS].map(([name, node]) => [name, compileSchema(node)]));
+  checkRules(sound as Sound<Config>, { context, builtins, faults });
+  return faults;
 }

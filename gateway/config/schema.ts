@@ -13,13 +13,21 @@ export const NAME_PATTERN = "^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$";
 const Name = Type.String({ pattern: NAME_PATTERN, description: "a-z, 0-9, dot, dash, underscore" });
 const Version = Type.String({
   pattern: "^(0|[1-9]\\d*)\\.(0|[1-9]\\d*)\\.(0|[1-9]\\d*)(-[0-9A-Za-z.-]{1,64})?$",
+  description: "a version like 1.2.0",
 });
 /** host:port, [v6]:port; the host may be a name, which is resolved again every `dns_refresh_ms`. */
 const Address = Type.String({ minLength: 3, maxLength: 300, description: "host:port" });
 const Milliseconds = (minimum: number, maximum: number, fallback: number) =>
   Type.Optional(Type.Integer({ minimum, maximum, default: fallback }));
-const HeaderName = Type.String({ pattern: "^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$" });
-const HeaderValue = Type.String({ maxLength: 8192, pattern: "^[\\t\\x20-\\x7e\\x80-\\xff]*$" });
+const HeaderName = Type.String({
+  pattern: "^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$",
+  description: "a header's name",
+});
+const HeaderValue = Type.String({
+  maxLength: 8192,
+  pattern: "^[\\t\\x20-\\x7e\\x80-\\xff]*$",
+  description: "a header's value: at most 8192 characters, none of control, none beyond U+00FF",
+});
 
 const Certificate = Type.Object(
   { cert_file: Type.String({ minLength: 1 }), key_file: Type.String({ minLength: 1 }) },
@@ -158,7 +166,10 @@ const Match = Type.Object(
     ),
     paths: Type.Optional(Type.Array(PathMatch, { minItems: 1, maxItems: 100 })),
     methods: Type.Optional(
-      Type.Array(Type.String({ pattern: "^[A-Z][A-Z-]{0,31}$" }), { minItems: 1, maxItems: 32 }),
+      Type.Array(
+        Type.String({ pattern: "^[A-Z][A-Z-]{0,31}$", description: "a method in capitals" }),
+        { minItems: 1, maxItems: 32 },
+      ),
     ),
     headers: Type.Optional(Type.Array(ValueMatch(HeaderName), { maxItems: 16 })),
     query: Type.Optional(
@@ -225,9 +236,15 @@ const Route = Type.Object(
     rewrite: Type.Optional(
       Type.Object(
         {
-          path: Type.Optional(Type.String({ pattern: "^/", maxLength: 4096 })),
-          strip_prefix: Type.Optional(Type.String({ pattern: "^/", maxLength: 4096 })),
-          add_prefix: Type.Optional(Type.String({ pattern: "^/", maxLength: 4096 })),
+          path: Type.Optional(
+            Type.String({ pattern: "^/", maxLength: 4096, description: "a path" }),
+          ),
+          strip_prefix: Type.Optional(
+            Type.String({ pattern: "^/", maxLength: 4096, description: "a path" }),
+          ),
+          add_prefix: Type.Optional(
+            Type.String({ pattern: "^/", maxLength: 4096, description: "a path" }),
+          ),
         },
         closed,
       ),
@@ -278,7 +295,11 @@ const Consumer = Type.Object(
       Type.Object(
         {
           type: Type.Enum(["api-key"]),
-          hash: Type.String({ pattern: "^(sha256:[0-9a-f]{64}|\\$(env|file):.+)$", secret: true }),
+          hash: Type.String({
+            pattern: "^(sha256:[0-9a-f]{64}|\\$(env|file):.+)$",
+            description: "sha256:<64 hex digits>, $env:NAME or $file:PATH",
+            secret: true,
+          }),
         },
         closed,
       ),

@@ -1,20 +1,22 @@
 // Secrets by reference: `$env:NAME` and `$file:PATH` in the fields that the schema marks as secret.
 // Revisions, diffs and answers keep the reference; only what goes to the workers is resolved.
 
-import { resolve } from "node:path";
 import { BUILTIN_SCHEMAS } from "./builtin-schemas.ts";
-import type { CheckContext } from "./check.ts";
+import { readNamedFile } from "./context.ts";
+import type { CheckContext } from "./context.ts";
 import type { Fault } from "./fault.ts";
-import { pointer } from "./schema-faults.ts";
+import { FaultList, HIDDEN, pointer, withoutPlace } from "./fault-list.ts";
+import type { PlacedFault } from "./fault-list.ts";
 import type { SchemaNode } from "./schema-faults.ts";
 import { ConfigSchema } from "./schema.ts";
 import type { Config } from "./schema.ts";
+import type { Sound } from "./sound.ts";
 
 const SECRET_BYTES_MAX = 65_536;
 const HASH = /^sha256:[0-9a-f]{64}$/;
 
 /** What stands for a literal secret wherever a configuration is shown. */
-export const MASK = "(secret)";
+export const MASK = HIDDEN;
 
 type Source = Pick<CheckContext, "env" | "readFile" | "baseDir">;
 
@@ -23,19 +25,40 @@ export function resolveSecrets(
   config: Config,
   source: Source,
 ): { readonly config: Config; readonly faults: readonly Fault[] } {
-  const faults: Fault[] = [];
-  const resolved = mapSecrets(config, (text, path) => {
-    const found = lookUp(text, source);
-    if (found.ok) {
-      if (path.startsWith("/consumers/") && !HASH.test(found.secret)) {
-        faults.push(unreadable(path, text, "it does not hold sha256:<64 hex digits>"));
-      }
-      return found.secret;
-    }
-    faults.push(unreadable(path, text, found.reason));
-    return text;
+  const faults = new FaultList();
+  const resolved = mapSecrets(
+    config,
+    (text, path) => resolveOne(text, path, source, faults) ?? text,
+  );
+  return { config: resolved, faults: faults.faults.map(withoutPlace) };
+}
+
+/**
+ * Adds what is wrong with the secrets: references that cannot be read, two credentials with the
+ * same hash, keys that are too short. What a secret is, is never part of a fault.
+ */
+export function checkSecrets(config: Sound<Config>, source: Source, faults: FaultList): void {
+  const owners = new Map<string, string>();
+  config.consumers?.forEach((consumer, i) => {
+    consumer?.credentials?.forEach((credential, j) => {
+      if (credential?.hash === undefined) return;
+      const path = `/consumers/${i}/credentials/${j}/hash`;
+      const hash = resolveOne(credential.hash, path, source, faults);
+      if (hash === null) return;
+      const other = owners.get(hash);
+      if (other !== undefined) faults.duplicate(path, "this hash", other);
+      else owners.set(hash, path);
+    });
   });
-  return { config: resolved, faults };
+  config.routes?.forEach((route, i) => {
+    route?.plugins?.forEach((attachment, j) => {
+      if (attachment?.plugin !== "jwt" || !Array.isArray(attachment.config?.keys)) return;
+      const path = `/routes/${i}/plugins/${j}/config/keys`;
+      attachment.config.keys.forEach((key, k) => {
+        checkKeySecret(key, `${path}/${k}/secret`, { source, faults });
+      });
+    });
+  });
 }
 
 /** The configuration as it may be shown: references as they are, literal secrets masked. */
@@ -51,35 +74,65 @@ export function isReference(text: string): boolean {
   return text.startsWith("$env:") || text.startsWith("$file:");
 }
 
-function lookUp(
-  text: string,
-  { env, readFile, baseDir }: Source,
-): { ok: true; secret: string } | { ok: false; reason: string } {
-  if (text.startsWith("$env:")) {
-    const secret = env[text.slice(5)];
-    if (secret !== undefined && secret !== "") return { ok: true, secret };
-    return { ok: false, reason: "the environment variable is not set" };
-  }
-  if (!text.startsWith("$file:")) return { ok: true, secret: text };
-  try {
-    const secret = readFile(resolve(baseDir, text.slice(6))).replace(/\r?\n$/, "");
-    if (secret === "" || Buffer.byteLength(secret) > SECRET_BYTES_MAX) {
-      return { ok: false, reason: `the file is empty or larger than ${SECRET_BYTES_MAX} bytes` };
-    }
-    return { ok: true, secret };
-  } catch (error) {
-    const reason = error instanceof Error && "code" in error ? String(error.code) : "unreadable";
-    return { ok: false, reason: `the file cannot be read: ${reason}` };
-  }
+// An HMAC key must be as long as the hash (RFC 7518, 3.2). Without an algorithm it serves HS256.
+function checkKeySecret(
+  key: unknown,
+  path: string,
+  { source, faults }: { source: Source; faults: FaultList },
+): void {
+  const { secret: text, alg } = (key ?? {}) as { secret?: unknown; alg?: unknown };
+  if (typeof text !== "string") return;
+  const secret = resolveOne(text, path, source, faults);
+  const bits = typeof alg === "string" && /^HS\d+$/.test(alg) ? Number(alg.slice(2)) : 256;
+  if (secret === null || Buffer.byteLength(secret) * 8 >= bits) return;
+  const message = `the secret is shorter than the ${bits / 8} bytes that HS${bits} needs`;
+  const allowed = `at least ${bits / 8} bytes`;
+  faults.add({ code: "out_of_range", message, path, found: MASK, allowed, at: "value" });
 }
 
-function unreadable(path: string, reference: string, reason: string): Fault {
+// Null after adding the fault.
+function resolveOne(text: string, path: string, source: Source, faults: FaultList): string | null {
+  const found = lookUp(text, source);
+  if ("reason" in found) {
+    faults.add(unreadable(path, text, found.reason));
+    return null;
+  }
+  if (isReference(text) && path.startsWith("/consumers/") && !HASH.test(found.text)) {
+    faults.add(unreadable(path, text, "it does not hold sha256:<64 hex digits>"));
+    return null;
+  }
+  return found.text;
+}
+
+function lookUp(
+  text: string,
+  source: Source,
+): { readonly text: string } | { readonly reason: string } {
+  if (text.startsWith("$env:")) {
+    const name = text.slice(5);
+    const secret = Object.hasOwn(source.env, name) ? source.env[name] : undefined;
+    if (secret !== undefined && secret !== "") return { text: secret };
+    return { reason: "the environment variable is not set" };
+  }
+  if (!text.startsWith("$file:")) return { text };
+  const read = readNamedFile(text.slice(6), source);
+  if ("reason" in read) return { reason: `the file cannot be read: ${read.reason}` };
+  // Editors end a file with a line end that is no part of the secret.
+  const secret = read.text.replace(/\r?\n$/, "");
+  if (secret === "" || Buffer.byteLength(secret) > SECRET_BYTES_MAX) {
+    return { reason: `the file is empty or larger than ${SECRET_BYTES_MAX} bytes` };
+  }
+  return { text: secret };
+}
+
+function unreadable(path: string, reference: string, reason: string): PlacedFault {
   return {
     code: "secret_unreadable",
     message: `the secret cannot be read: ${reason}`,
     path,
     found: isReference(reference) ? reference : MASK,
     allowed: "$env:NAME of a set variable or $file:PATH of a readable file",
+    at: "value",
   };
 }
 

@@ -3,7 +3,7 @@
 // the last acknowledged one. What a crash left over is removed when the store is opened.
 
 import { createHash } from "node:crypto";
-import { mkdir, readFile, readdir, rm } from "node:fs/promises";
+import { mkdir, open, readFile, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { LIMITS } from "../base/limits.ts";
 import { writeFileDurably } from "../base/write-file.ts";
@@ -22,7 +22,15 @@ export type Revision = RevisionFacts & { readonly config: Config };
 
 type RevisionFile = Revision & { readonly checksum: string };
 
-/** Opens the store below a data directory; heals what a crash left. */
+// The facts come first in a file: a list of revisions reads no configuration.
+const HEAD_BYTES = 4096;
+const HEAD_END = ',"config":';
+const FACT_CHARS_MAX = 500;
+
+/**
+ * Opens the store below a data directory and heals what a crash left. Only one process may have it
+ * open; what was found damaged is in `notes`.
+ */
 export async function openStore(dataDir: string): Promise<RevisionStore> {
   const directory = join(dataDir, "revisions");
   await mkdir(directory, { recursive: true, mode: 0o700 });
@@ -38,9 +46,12 @@ export async function openStore(dataDir: string): Promise<RevisionStore> {
 }
 
 export class RevisionStore {
+  /** What was found damaged, for the log. */
+  readonly notes: string[] = [];
   readonly #directory: string;
   #numbers: number[];
   #current = 0;
+  #writing: Promise<unknown> = Promise.resolve();
 
   constructor(directory: string, numbers: number[]) {
     this.#directory = directory;
@@ -49,20 +60,25 @@ export class RevisionStore {
 
   /** Finds the live revision and removes what was never acknowledged. */
   async heal(): Promise<void> {
-    const text = await readFile(this.#currentPath(), "utf8").catch(() => "");
-    const named = /^\d{1,15}\n$/.test(text) ? Number(text) : 0;
-    if (named > 0 && (await this.read(named)) !== null) {
-      this.#current = named;
-      const unacknowledged = this.#numbers.filter((revision) => revision > named);
-      for (const revision of unacknowledged) await rm(this.#path(revision), { force: true });
-      this.#numbers = this.#numbers.filter((revision) => revision <= named);
-      return;
+    const text = await readFile(this.#currentPath(), "utf8").catch(() => null);
+    const named = text !== null && /^[1-9]\d{0,14}\n$/.test(text) ? Number(text) : 0;
+    // Without a pointer one lone first revision is what a crash left over of a first start. With a
+    // damaged one nothing says which were acknowledged: then all count.
+    const isFirstStart = text === null && this.#numbers.length === 1 && this.#numbers[0] === 1;
+    const newest = named > 0 ? named : isFirstStart ? 0 : Infinity;
+    for (const revision of this.#numbers.filter((number) => number > newest)) {
+      await rm(this.#path(revision), { force: true });
     }
-    // The pointer or what it names is damaged: the newest whole revision serves.
+    this.#numbers = this.#numbers.filter((revision) => revision <= newest);
     for (const revision of [...this.#numbers].reverse()) {
-      if ((await this.read(revision)) === null) continue;
-      await writeFileDurably(this.#currentPath(), `${revision}\n`);
+      if ((await this.read(revision)) === null) {
+        this.notes.push(`revision ${revision} is damaged`);
+        continue;
+      }
       this.#current = revision;
+      if (revision === named) return;
+      this.notes.push(`revision ${revision} is live: the pointer or what it names is damaged`);
+      await writeFileDurably(this.#currentPath(), `${revision}\n`);
       return;
     }
   }
@@ -78,16 +94,10 @@ export class RevisionStore {
     readonly actor: string;
     readonly message: string;
   }): Promise<RevisionFacts> {
-    const revision = Math.max(this.#current, this.#numbers.at(-1) ?? 0) + 1;
-    const { config, actor, message } = entry;
-    const facts = { revision, at: new Date().toISOString(), actor, message };
-    const file: RevisionFile = { ...facts, config, checksum: checksumOf({ ...facts, config }) };
-    await writeFileDurably(this.#path(revision), `${JSON.stringify(file)}\n`);
-    await writeFileDurably(this.#currentPath(), `${revision}\n`);
-    this.#numbers.push(revision);
-    this.#current = revision;
-    await this.#prune();
-    return facts;
+    // One after the other: two would take the same number.
+    const written = this.#writing.then(() => this.#write(entry));
+    this.#writing = written.catch(() => {});
+    return await written;
   }
 
   /** A revision, or null when there is none or its file is damaged. */
@@ -102,22 +112,51 @@ export class RevisionStore {
     }
   }
 
-  /** All revisions that can be read, newest first. */
+  /** All revisions, newest first, without those whose file does not even say what it is. */
   async list(): Promise<RevisionFacts[]> {
     const found: RevisionFacts[] = [];
-    for (const number of [...this.#numbers].reverse()) {
-      const entry = await this.read(number);
-      if (entry === null) continue;
-      const { revision, at, actor, message } = entry;
-      found.push({ revision, at, actor, message });
+    for (const revision of [...this.#numbers].reverse()) {
+      const facts = await this.#readFacts(revision);
+      if (facts !== null) found.push(facts);
     }
     return found;
   }
 
+  async #write(entry: { config: Config; actor: string; message: string }): Promise<RevisionFacts> {
+    const revision = Math.max(this.#current, this.#numbers.at(-1) ?? 0) + 1;
+    const actor = entry.actor.slice(0, FACT_CHARS_MAX);
+    const message = entry.message.slice(0, FACT_CHARS_MAX);
+    const facts = { revision, at: new Date().toISOString(), actor, message };
+    const rest = { ...facts, config: entry.config };
+    const file: RevisionFile = { ...rest, checksum: checksumOf(rest) };
+    await writeFileDurably(this.#path(revision), `${JSON.stringify(file)}\n`);
+    await writeFileDurably(this.#currentPath(), `${revision}\n`);
+    this.#numbers.push(revision);
+    this.#current = revision;
+    await this.#prune();
+    return facts;
+  }
+
+  async #readFacts(revision: number): Promise<RevisionFacts | null> {
+    try {
+      await using file = await open(this.#path(revision), "r");
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, 0);
+      const head = buffer.toString("utf8", 0, bytesRead);
+      // Within a string of the facts its quotes would be escaped.
+      const end = head.indexOf(HEAD_END);
+      const facts = JSON.parse(`${head.slice(0, end)}}`) as RevisionFacts;
+      return end > 0 && facts.revision === revision ? facts : null;
+    } catch {
+      return null;
+    }
+  }
+
   async #prune(): Promise<void> {
     while (this.#numbers.length > LIMITS.revisionsKept) {
-      const oldest = this.#numbers.shift();
-      if (oldest !== undefined) await rm(this.#path(oldest), { force: true });
+      const oldest = this.#numbers[0];
+      // It is acknowledged already: a file that cannot be removed is no failure of the change.
+      await rm(this.#path(oldest), { force: true }).catch(() => {});
+      this.#numbers.shift();
     }
   }
 
@@ -131,7 +170,7 @@ export class RevisionStore {
 }
 
 function revisionOf(name: string): number {
-  const match = /^(\d{1,15})\.json$/.exec(name);
+  const match = /^([1-9]\d{0,14})\.json$/.exec(name);
   return match === null ? 0 : Number(match[1]);
 }
 

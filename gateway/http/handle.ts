@@ -14,6 +14,7 @@ import { problem } from "../plugins/problem.ts";
 import type { LocalResponse, Verdict } from "../plugins/verdict.ts";
 import { whyNoMatch } from "../routing/explain.ts";
 import { matchRoute } from "../routing/match.ts";
+import { redirectTarget, rewritePath } from "../routing/rewrite.ts";
 import { Forward } from "../upstream/forward.ts";
 import type { ForwardClient } from "../upstream/forward.ts";
 import type { Endpoint } from "../upstream/upstream.ts";
@@ -26,7 +27,6 @@ import { hashKey } from "./hash-key.ts";
 import { buildRequestHead, buildResponseFields } from "./hygiene.ts";
 import { hasNoBody, localFields } from "./respond.ts";
 import { HeadView, LocalView } from "./response-view.ts";
-import { redirectTarget, rewritePath } from "./rewrite.ts";
 import type { RouteAction, RouteRuntime, Snapshot } from "./snapshot.ts";
 import type { H1Connection, RequestServer } from "./h1/connection.ts";
 

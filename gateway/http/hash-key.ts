@@ -21,7 +21,7 @@ export function hashKey(rule: HashBy, exchange: Exchange): string {
 /** Value of the first cookie of this name (RFC 6265, 4.2), or null. */
 export function cookieValue(field: string | null, name: string): string | null {
   if (field === null) return null;
-  for (let start = 0; start < field.length; ) {
+  for (let start = 0; start < field.length;) {
     let end = field.indexOf(";", start);
     if (end === -1) end = field.length;
     while (field.charCodeAt(start) === 32) start++;

@@ -183,4 +183,3 @@ export function connectionTimeouts(configured: {
     idleMs: configured.idle_ms ?? 75_000,
   };
 }
-

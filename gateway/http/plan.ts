@@ -6,17 +6,12 @@ import type { BlockList } from "node:net";
 import type { AttachmentConfig, Config, RouteConfig, UpstreamConfig } from "../config/schema.ts";
 import { toRouteInput } from "../config/route-input.ts";
 import type { Builtin } from "../plugins/phases.ts";
+import type { Rewrite } from "../routing/rewrite.ts";
 import { RouteTreeBuilder } from "../routing/tree.ts";
 import type { RouteTree } from "../routing/tree.ts";
 import type { RouteMetrics } from "../telemetry/metrics.ts";
 import { buildTrustedProxies } from "./client-address.ts";
-import type {
-  ConfiguredEdits,
-  HashBy,
-  Rewrite,
-  RouteAction,
-  RouteRuntime,
-} from "./snapshot.ts";
+import type { ConfiguredEdits, HashBy, RouteAction, RouteRuntime } from "./snapshot.ts";
 import type { Upstream } from "../upstream/upstream.ts";
 
 const ROUTES_PER_SLICE = 100;

@@ -6,6 +6,7 @@ import type { RouteMetrics } from "../telemetry/metrics.ts";
 import type { Chain } from "../plugins/chain.ts";
 import type { Plugin } from "../plugins/phases.ts";
 import type { LocalResponse } from "../plugins/verdict.ts";
+import type { Rewrite } from "../routing/rewrite.ts";
 import type { RouteTree } from "../routing/tree.ts";
 import type { Upstream } from "../upstream/upstream.ts";
 import type { BlockList } from "node:net";
@@ -27,13 +28,6 @@ export type RouteAction =
 
 /** Header edits of a route's configuration; a null value removes. */
 export type ConfiguredEdits = readonly (readonly [name: string, value: string | null])[];
-
-/** How a route changes the path; every field is absent as the empty string. */
-export type Rewrite = {
-  readonly path: string;
-  readonly stripPrefix: string;
-  readonly addPrefix: string;
-};
 
 /** One route, ready to serve. */
 export type RouteRuntime = {

@@ -80,7 +80,9 @@ class Bridge implements Plugin {
           request_id: exchange?.requestId,
         }),
     });
-    this.onRequest = this.#pool.hasExport("on_request") ? (exchange) => this.#request(exchange) : null;
+    this.onRequest = this.#pool.hasExport("on_request")
+      ? (exchange) => this.#request(exchange)
+      : null;
     this.onResponse = this.#pool.hasExport("on_response")
       ? (exchange, response) => this.#response(exchange, response)
       : null;
@@ -142,7 +144,11 @@ class Bridge implements Plugin {
       return { code: ERROR_CODES[outcome.code], detail };
     }
     if (outcome.output === null) return null;
-    const text = Buffer.from(outcome.output.buffer, outcome.output.byteOffset, outcome.output.length);
+    const text = Buffer.from(
+      outcome.output.buffer,
+      outcome.output.byteOffset,
+      outcome.output.length,
+    );
     const why = this.#context.decision.takeJson(text.toString("utf8"));
     return why === null ? null : { code: "PLUGIN_BAD_OUTPUT", detail: why };
   }

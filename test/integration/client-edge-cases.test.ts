@@ -66,7 +66,11 @@ const REFUSED: readonly (readonly [what: string, bytes: string, status: number])
   ["dots above the root", `GET /../a HTTP/1.1\r\n${HOST}\r\n`, 400],
   ["an encoded NUL", `GET /%00 HTTP/1.1\r\n${HOST}\r\n`, 400],
   ["a broken escape", `GET /%zz HTTP/1.1\r\n${HOST}\r\n`, 400],
-  ["another expectation", `POST / HTTP/1.1\r\n${HOST}expect: more\r\ncontent-length: 1\r\n\r\n`, 417],
+  [
+    "another expectation",
+    `POST / HTTP/1.1\r\n${HOST}expect: more\r\ncontent-length: 1\r\n\r\n`,
+    417,
+  ],
   ["HTTP/2.0", `GET / HTTP/2.0\r\n${HOST}\r\n`, 505],
   ["a lower-case version", `GET / http/1.1\r\n${HOST}\r\n`, 400],
   ["CONNECT", `CONNECT a:1 HTTP/1.1\r\n${HOST}\r\n`, 501],
@@ -152,7 +156,10 @@ test("fields of one connection stay on it; credentials cannot be nominated away"
   assert.match(head, /authorization: Bearer t\r\n/);
   assert.match(head, /x-kept: yes\r\n/);
   assert.match(head, /x-forwarded-for: 127\.0\.0\.1\r\n/);
-  assert.doesNotMatch(head, /x-mine|keep-alive|te:|upgrade|proxy-auth|6\.6\.6\.6|x_real_ip|connection/i);
+  assert.doesNotMatch(
+    head,
+    /x-mine|keep-alive|te:|upgrade|proxy-auth|6\.6\.6\.6|x_real_ip|connection/i,
+  );
 });
 
 test("a request cut at every byte is understood the same", async (t) => {
@@ -174,7 +181,9 @@ test("a request cut at every byte is understood the same", async (t) => {
 test("pipelined requests are answered in order, on one connection", async (t) => {
   const { edge } = await setup(t);
   const client = await connectRaw(t, edge.port);
-  const requests = ["/1", "/2", "/3"].map((path) => `GET ${path} HTTP/1.1\r\n${HOST}x-request-id: r${path.slice(1)}\r\n\r\n`);
+  const requests = ["/1", "/2", "/3"].map(
+    (path) => `GET ${path} HTTP/1.1\r\n${HOST}x-request-id: r${path.slice(1)}\r\n\r\n`,
+  );
   client.send(requests.join(""));
   const text = await client.until((received) => received.split("hello").length === 4);
   const ids = [...text.matchAll(/x-request-id: r(\d)/g)].map(([, id]) => id);

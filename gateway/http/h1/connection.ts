@@ -404,7 +404,8 @@ export class H1Connection {
   #onInputEnd(): void {
     this.#inputEnded = true;
     if (this.#state === HEAD) this.#finish();
-    else if (this.#state === BODY) this.#failRequest("BAD_FRAMING", "the client ended its body early");
+    else if (this.#state === BODY)
+      this.#failRequest("BAD_FRAMING", "the client ended its body early");
     else if (this.#state === LINGER) this.destroy();
   }
 

@@ -1,7 +1,12 @@
 // The path that the upstream sees: a route may replace it, or strip and add a prefix by whole
 // segments. Works on normal forms, so its result is one.
 
-import type { Rewrite } from "./snapshot.ts";
+/** How a route changes the path; what it does not change is the empty string. */
+export type Rewrite = {
+  readonly path: string;
+  readonly stripPrefix: string;
+  readonly addPrefix: string;
+};
 
 /** The rewritten path. A prefix that the path does not have is not stripped. */
 export function rewritePath(path: string, rewrite: Rewrite): string {

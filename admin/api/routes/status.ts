@@ -1,0 +1,58 @@
+// How the gateway is: for people, load balancers and Prometheus.
+
+import type { ApiRoute } from "../route.ts";
+
+const EXPOSITION_TYPE = "text/plain; version=0.0.4; charset=utf-8";
+
+export const STATUS_ROUTES: readonly ApiRoute[] = [
+  {
+    method: "GET",
+    path: "/livez",
+    summary: "200 while the primary runs",
+    key: "none",
+    handle: () => ({ status: 200, text: "ok\n" }),
+  },
+  {
+    method: "GET",
+    path: "/readyz",
+    summary: "200 once every worker serves the live revision, 503 before and while draining",
+    key: "none",
+    handle: ({ control }) =>
+      control.ready() ? { status: 200, text: "ready\n" } : { status: 503, text: "not ready\n" },
+  },
+  {
+    method: "GET",
+    path: "/metrics",
+    summary: "Prometheus exposition, summed over workers",
+    key: "none",
+    handle: async ({ control }) => ({
+      status: 200,
+      text: await control.metrics(),
+      contentType: EXPOSITION_TYPE,
+    }),
+  },
+  {
+    method: "GET",
+    path: "/admin/status",
+    summary: "State of the gateway, its listeners and workers",
+    key: "needed",
+    handle: async ({ control }) => ({ status: 200, body: await control.status() }),
+  },
+  {
+    method: "GET",
+    path: "/admin/workers",
+    summary: "The workers",
+    key: "needed",
+    handle: async ({ control }) => ({ status: 200, body: (await control.status()).workers }),
+  },
+  {
+    method: "POST",
+    path: "/admin/drain",
+    summary: "Stops accepting, lets requests end, and ends the gateway",
+    key: "needed",
+    handle: ({ control }) => {
+      control.drain();
+      return { status: 202, body: { state: "draining" } };
+    },
+  },
+];

@@ -1,0 +1,211 @@
+// The admin API's HTTP server: bounds every request, decides who may ask, dispatches by the table, and
+// turns every refusal into a problem document. It carries no traffic of the gateway.
+
+import http from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Log } from "../../gateway/base/log.ts";
+import { AuditLog } from "./audit.ts";
+import { checkKey, checkOrigin, hostsOf, loadAdminKey } from "./auth.ts";
+import { ControlError } from "./control.ts";
+import type { Control } from "./control.ts";
+import { openApi } from "./openapi.ts";
+import { problemOf } from "./problem.ts";
+import { matchPath } from "./route.ts";
+import type { ApiResponse, ApiRoute } from "./route.ts";
+import { CONFIG_ROUTES } from "./routes/config.ts";
+import { ENTITY_ROUTES } from "./routes/entities.ts";
+import { PLUGIN_ROUTES } from "./routes/plugins.ts";
+import { STATUS_ROUTES } from "./routes/status.ts";
+
+const CONNECTIONS_MAX = 256;
+const REQUEST_MS = 120_000;
+const HEADERS_MS = 10_000;
+
+/** Every operation but the OpenAPI document itself. */
+export const API_ROUTES: readonly ApiRoute[] = [
+  ...STATUS_ROUTES,
+  ...PLUGIN_ROUTES,
+  ...ENTITY_ROUTES,
+  ...CONFIG_ROUTES,
+];
+
+export type AdminOptions = {
+  readonly control: Control;
+  readonly host: string;
+  readonly port: number;
+  readonly keyFile: string;
+  readonly auditFile: string;
+  readonly version: string;
+  readonly log: Log;
+};
+
+export type AdminServer = {
+  readonly address: string;
+  readonly key: string;
+  /** The key was made now. */
+  readonly isKeyNew: boolean;
+  close(): Promise<void>;
+};
+
+/** Starts the admin API; rejects when the address is taken or the key file is unsafe. */
+export async function startAdminServer(options: AdminOptions): Promise<AdminServer> {
+  const { key, isNew } = await loadAdminKey(options.keyFile);
+  const api = new AdminApi(options, key);
+  const server = http.createServer(
+    { requestTimeout: REQUEST_MS, headersTimeout: HEADERS_MS, maxHeaderSize: 16_384 },
+    (request, response) => void api.serve(request, response),
+  );
+  server.maxConnections = CONNECTIONS_MAX;
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen({ host: options.host, port: options.port, exclusive: true }, resolve);
+  });
+  const bound = server.address() as AddressInfo;
+  const host = bound.family === "IPv6" ? `[${bound.address}]` : bound.address;
+  return {
+    address: `${host}:${bound.port}`,
+    key,
+    isKeyNew: isNew,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeIdleConnections();
+        setTimeout(() => server.closeAllConnections(), 1_000).unref();
+      }),
+  };
+}
+
+class AdminApi {
+  readonly #options: AdminOptions;
+  readonly #key: string;
+  readonly #hosts: ReadonlySet<string>;
+  readonly #audit: AuditLog;
+  readonly #routes: readonly ApiRoute[];
+
+  constructor(options: AdminOptions, key: string) {
+    this.#options = options;
+    this.#key = key;
+    this.#hosts = hostsOf(options.host);
+    this.#audit = new AuditLog(options.auditFile);
+    const document: ApiRoute = {
+      method: "GET",
+      path: "/admin/openapi.json",
+      summary: "This document",
+      key: "none",
+      handle: () => ({ status: 200, body: openApi(this.#routes, options.version) }),
+    };
+    this.#routes = [...API_ROUTES, document];
+  }
+
+  async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { log } = this.#options;
+    try {
+      send(response, await this.#answer(request));
+    } catch (error) {
+      if (!(error instanceof ControlError)) log.error("the admin API failed", { error });
+      const problem = problemOf(error);
+      const isTooLarge = problem.status === 413;
+      send(response, {
+        status: problem.status,
+        body: problem,
+        contentType: "application/problem+json",
+        // What is left of a refused body is not read.
+        headers: isTooLarge ? { connection: "close" } : {},
+      });
+      if (isTooLarge) response.once("finish", () => request.destroy());
+    }
+  }
+
+  async #answer(request: IncomingMessage): Promise<ApiResponse> {
+    checkOrigin(request.headers, this.#hosts);
+    const url = new URL(request.url ?? "/", "http://admin");
+    const { route, params } = this.#find(request.method ?? "GET", url.pathname);
+    if (route.key === "needed") checkKey(request.headers, this.#key);
+    checkQuery(url.searchParams, route);
+    const body = await readBody(request, route.body?.bytesMax ?? 0);
+    const actor = "admin";
+    const answer = await route.handle({
+      control: this.#options.control,
+      params,
+      query: url.searchParams,
+      headers: request.headers,
+      body,
+      actor,
+      ifMatch: ifMatchOf(request.headers["if-match"]),
+      dryRun: isTrue(url.searchParams.get("dry_run")),
+    });
+    if (route.method !== "GET") {
+      const { method, path } = { method: route.method, path: url.pathname };
+      await this.#audit.append({ actor, method, path, status: answer.status, ...answer.audit });
+    }
+    return answer;
+  }
+
+  #find(method: string, path: string): { route: ApiRoute; params: Record<string, string> } {
+    const allowed: string[] = [];
+    for (const route of this.#routes) {
+      const params = matchPath(route.path, path);
+      if (params === null) continue;
+      if (route.method === method) return { route, params };
+      allowed.push(route.method);
+    }
+    if (allowed.length > 0) {
+      const detail = `${path} answers to ${allowed.join(", ")}.`;
+      throw new ControlError(405, "method_not_allowed", detail, { allowed });
+    }
+    throw new ControlError(404, "unknown_path", `There is no ${path}; see /admin/openapi.json.`);
+  }
+}
+
+// A misspelt parameter would otherwise be ignored: ?dryrun=true would write.
+function checkQuery(query: URLSearchParams, route: ApiRoute): void {
+  for (const name of query.keys()) {
+    if (route.query?.includes(name) === true) continue;
+    const known = route.query?.join(", ") ?? "none";
+    throw new ControlError(400, "unknown_parameter", `${name} is not a parameter here: ${known}.`);
+  }
+}
+
+function isTrue(text: string | null): boolean {
+  if (text === null || text === "false") return false;
+  if (text === "true" || text === "") return true;
+  throw new ControlError(400, "bad_parameter", "dry_run is true or false.");
+}
+
+function ifMatchOf(field: string | undefined): number | null {
+  if (field === undefined) return null;
+  const match = /^(?:W\/)?"?(\d{1,15})"?$/.exec(field);
+  if (match === null) {
+    throw new ControlError(400, "bad_if_match", 'If-Match is the revision, for example "7".');
+  }
+  return Number(match[1]);
+}
+
+async function readBody(request: IncomingMessage, bytesMax: number): Promise<Buffer> {
+  const tooLarge = () =>
+    new ControlError(413, "too_large", `The body is larger than the ${bytesMax} bytes allowed.`);
+  if (Number(request.headers["content-length"] ?? 0) > bytesMax) throw tooLarge();
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > bytesMax) throw tooLarge();
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+function send(response: ServerResponse, answer: ApiResponse): void {
+  if (response.headersSent || response.destroyed) return;
+  const isText = answer.text !== undefined;
+  const fallback = isText ? "text/plain; charset=utf-8" : "application/json";
+  const content = answer.text ?? `${JSON.stringify(answer.body, null, 2)}\n`;
+  response.writeHead(answer.status, {
+    "content-type": answer.contentType ?? fallback,
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    ...answer.headers,
+  });
+  response.end(content);
+}

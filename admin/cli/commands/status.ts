@@ -1,0 +1,39 @@
+// sallyport status and drain.
+
+import type { AdminClient } from "../../client.ts";
+import type { Status } from "../../api/control.ts";
+import { EXIT, table } from "../output.ts";
+import type { Output } from "../output.ts";
+
+export async function statusCommand(client: AdminClient, output: Output): Promise<number> {
+  const { body } = await client.call<Status>("GET", "/admin/status");
+  output.result(body, () => {
+    const { version, pid, state, revision, routes, plugins, listeners, workers } = body;
+    const lines = [
+      `sallyport ${version}, pid ${pid}, ${state}; revision ${revision}, ${routes} routes, ${plugins} plugins`,
+      ...listeners.map(
+        ({ name, address, tls }) => `listens  ${name} ${tls ? "https" : "http"}://${address}`,
+      ),
+      table([
+        ["WORKER", "PID", "STATE", "CONNECTIONS", "REQUESTS", "RSS MB", "SINCE"],
+        ...workers.map((worker) => [
+          String(worker.id),
+          String(worker.pid),
+          worker.state,
+          String(worker.connections),
+          String(worker.requests),
+          String(Math.round(worker.rssBytes / 1e6)),
+          worker.startedAt,
+        ]),
+      ]),
+    ];
+    return lines.join("\n");
+  });
+  return body.state === "running" ? EXIT.ok : EXIT.no;
+}
+
+export async function drainCommand(client: AdminClient, output: Output): Promise<number> {
+  const { body } = await client.call<{ state: string }>("POST", "/admin/drain");
+  output.result(body, () => "draining: requests under way are ended, then the gateway stops");
+  return EXIT.ok;
+}
