@@ -21,6 +21,11 @@ import { STATUS_ROUTES } from "./routes/status.ts";
 const CONNECTIONS_MAX = 256;
 const REQUEST_MS = 120_000;
 const HEADERS_MS = 10_000;
+/** Bytes over the bound that are still read, and dropped, before the refusal is sent. */
+const DROPPED_BYTES_MAX = 64 * 1024 * 1024;
+
+/** Holders of the one admin key. */
+const ACTOR = "admin";
 
 /** Every operation but the OpenAPI document itself. */
 export const API_ROUTES: readonly ApiRoute[] = [
@@ -105,15 +110,11 @@ class AdminApi {
     } catch (error) {
       if (!(error instanceof ControlError)) log.error("the admin API failed", { error });
       const problem = problemOf(error);
-      const isTooLarge = problem.status === 413;
       send(response, {
         status: problem.status,
         body: problem,
         contentType: "application/problem+json",
-        // What is left of a refused body is not read.
-        headers: isTooLarge ? { connection: "close" } : {},
       });
-      if (isTooLarge) response.once("finish", () => request.destroy());
     }
   }
 
@@ -124,22 +125,36 @@ class AdminApi {
     if (route.key === "needed") checkKey(request.headers, this.#key);
     checkQuery(url.searchParams, route);
     const body = await readBody(request, route.body?.bytesMax ?? 0);
-    const actor = "admin";
-    const answer = await route.handle({
-      control: this.#options.control,
-      params,
-      query: url.searchParams,
-      headers: request.headers,
-      body,
-      actor,
-      ifMatch: ifMatchOf(request.headers["if-match"]),
-      dryRun: isTrue(url.searchParams.get("dry_run")),
-    });
-    if (route.method !== "GET") {
-      const { method, path } = { method: route.method, path: url.pathname };
-      await this.#audit.append({ actor, method, path, status: answer.status, ...answer.audit });
+    const task = () =>
+      route.handle({
+        control: this.#options.control,
+        params,
+        query: url.searchParams,
+        headers: request.headers,
+        body,
+        actor: ACTOR,
+        ifMatch: ifMatchOf(request.headers["if-match"]),
+        dryRun: isTrue(url.searchParams.get("dry_run")),
+      });
+    return route.method === "GET" ? await task() : await this.#audited(route, url.pathname, task);
+  }
+
+  // A write that was refused is remembered too: with its code, for who asked has a key.
+  async #audited(
+    { method }: ApiRoute,
+    path: string,
+    task: () => ApiResponse | Promise<ApiResponse>,
+  ): Promise<ApiResponse> {
+    try {
+      const answer = await task();
+      const { status, audit } = answer;
+      await this.#audit.append({ actor: ACTOR, method, path, status, ...audit });
+      return answer;
+    } catch (error) {
+      const { status, code } = problemOf(error);
+      await this.#audit.append({ actor: ACTOR, method, path, status, code });
+      throw error;
     }
-    return answer;
   }
 
   #find(method: string, path: string): { route: ApiRoute; params: Record<string, string> } {
@@ -182,18 +197,19 @@ function ifMatchOf(field: string | undefined): number | null {
   return Number(match[1]);
 }
 
+// What is too large is read to its end all the same, up to a bound: a connection that is closed while
+// its client still sends is reset, and the reset would take the refusal with it.
 async function readBody(request: IncomingMessage, bytesMax: number): Promise<Buffer> {
-  const tooLarge = () =>
-    new ControlError(413, "too_large", `The body is larger than the ${bytesMax} bytes allowed.`);
-  if (Number(request.headers["content-length"] ?? 0) > bytesMax) throw tooLarge();
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     bytes += chunk.length;
-    if (bytes > bytesMax) throw tooLarge();
-    chunks.push(chunk);
+    if (bytes > bytesMax + DROPPED_BYTES_MAX) break;
+    if (bytes <= bytesMax) chunks.push(chunk);
   }
-  return Buffer.concat(chunks);
+  if (bytes <= bytesMax) return Buffer.concat(chunks);
+  const detail = `The body is larger than the ${bytesMax} bytes allowed.`;
+  throw new ControlError(413, "too_large", detail);
 }
 
 function send(response: ServerResponse, answer: ApiResponse): void {

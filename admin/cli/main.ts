@@ -12,6 +12,8 @@ export type RunOptions = {
   readonly dataDir: string | null;
   readonly workers: number | null;
   readonly demo: boolean;
+  /** Plugins to have from the start on. */
+  readonly seeds: readonly { readonly name: string; readonly file: string }[];
 };
 
 /** What the composition root brings. */
@@ -62,20 +64,21 @@ function addRun(program: Command, parts: CliParts, finish: Finish): void {
     .option("-c, --config <file>", "the configuration", "sallyport.yaml")
     .option("--data-dir <dir>", "in place of the file's data_dir")
     .option("--workers <n>", "in place of the file's workers", positive)
+    .option("--plugin <name=file>", "stores a module at start, current; repeatable", seedOf, [])
     .option("--demo", "with the demonstration's configuration and plugins")
-    .action(
-      async (options: { config: string; dataDir?: string; workers?: number; demo?: boolean }) => {
-        finish(
-          await parts.run({
-            config: options.config,
-            dataDir: options.dataDir ?? null,
-            workers: options.workers ?? null,
-            demo: options.demo ?? false,
-          }),
-        );
-      },
-    );
+    .action(async (options: RunFlags) => {
+      const { config, dataDir = null, workers = null, demo = false, plugin: seeds } = options;
+      finish(await parts.run({ config, dataDir, workers, demo, seeds }));
+    });
 }
+
+type RunFlags = {
+  readonly config: string;
+  readonly dataDir?: string;
+  readonly workers?: number;
+  readonly demo?: boolean;
+  readonly plugin: RunOptions["seeds"];
+};
 
 function addConfig(program: Command, finish: Finish): void {
   const config = group(program, "config", "Checks, compares and applies configurations");
@@ -329,6 +332,12 @@ function contextOf(command: Command): Context {
 function positive(text: string): number {
   if (!/^[1-9]\d{0,2}$/.test(text)) throw new InvalidArgumentError("a number from 1 to 999.");
   return Number(text);
+}
+
+function seedOf(text: string, before: RunOptions["seeds"]): RunOptions["seeds"] {
+  const at = text.indexOf("=");
+  if (at < 1) throw new InvalidArgumentError("NAME=FILE is needed, such as authz=./authz.wasm.");
+  return [...before, { name: text.slice(0, at), file: text.slice(at + 1) }];
 }
 
 function splitField(field: string): [string, string] {

@@ -34,6 +34,7 @@ export const LIMITS = {
   heartbeatMs: 250,
   heartbeatMissedMs: 2_000,
   commitMs: 10_000,
+  metricsPullMs: 5_000, // What a killed worker had counted since is lost.
   respawnMinMs: 50,
   respawnMaxMs: 5_000,
   buildSliceMs: 8, // A snapshot is built in slices, so that requests go on between them.

@@ -15,6 +15,16 @@ import type { PluginBinding, ToPrimary, ToWorker, WorkerReport } from "./channel
 import { Respawn } from "./respawn.ts";
 
 const ROUTES_PER_MESSAGE = 200;
+/**
+ * Doors that a worker never uses: prototype setters, code from strings, the debugger's signal. Wasm is
+ * compiled whole beforehand: lazy compilation would run within a request.
+ */
+const WORKER_FLAGS = [
+  "--disable-proto=throw",
+  "--disallow-code-generation-from-strings",
+  "--disable-sigusr1",
+  "--no-wasm-lazy-compilation",
+] as const;
 const ASK_MS = 2_000;
 
 /** Everything that workers serve from. */
@@ -56,6 +66,8 @@ type Member = {
 export type FleetOptions = {
   readonly log: Log;
   readonly workers: number;
+  /** The file that a worker runs. */
+  readonly workerFile: string;
   /** A worker left; its last counters must not be forgotten. */
   onWorkerGone(workerId: number): void;
 };
@@ -81,12 +93,19 @@ export class Fleet {
   async start(served: Served, listeners: readonly FleetListener[]): Promise<void> {
     this.#served = served;
     this.#listeners = listeners;
-    cluster.setupPrimary({ serialization: "advanced", silent: false });
+    cluster.setupPrimary({
+      exec: this.#options.workerFile,
+      args: [],
+      execArgv: [...WORKER_FLAGS],
+      serialization: "advanced",
+      silent: false,
+    });
     cluster.schedulingPolicy = cluster.SCHED_NONE;
-    const boots: Promise<void>[] = [];
+    const boots: Promise<string | null>[] = [];
     for (let i = 0; i < this.#options.workers; i++) boots.push(this.#fork());
     this.#heartbeat = setInterval(() => this.#beat(), LIMITS.heartbeatMs);
-    await Promise.all(boots);
+    const faults = (await Promise.all(boots)).filter((fault) => fault !== null);
+    if (faults.length > 0) throw new Error(`workers could not start: ${faults[0]}`);
   }
 
   /** True when every worker serves the live generation. */
@@ -189,8 +208,8 @@ export class Fleet {
     await exited;
   }
 
-  // Resolves when the worker serves, or has died on the way (its successor is then under way).
-  async #fork(): Promise<void> {
+  // Resolves when the worker serves (null) or will not: then to the reason, its successor under way.
+  async #fork(): Promise<string | null> {
     const worker = cluster.fork();
     const member: Member = {
       worker,
@@ -207,23 +226,25 @@ export class Fleet {
     const greeted = await this.#await(member, LIMITS.commitMs, ({ kind }) => kind === "hello");
     if (greeted === null) {
       this.#kill(member, "it did not start in time");
-      return;
+      return "a worker died or did not start in time";
     }
-    await this.exclusively(() => this.#boot(member));
+    return await this.exclusively(() => this.#boot(member));
   }
 
-  async #boot(member: Member): Promise<void> {
+  async #boot(member: Member): Promise<string | null> {
     const served = this.#served;
-    if (served === null || member.worker.isDead() || this.#stopping) return;
+    if (served === null || member.worker.isDead() || this.#stopping) return "the worker is gone";
     const transaction = ++this.#transactions;
     try {
       await this.#prepare(member, transaction, served);
       await this.#commit(member, transaction);
       await Promise.all(this.#listeners.map((each) => this.#openListener(member, each, false)));
       member.ready = true;
+      return member.worker.isDead() ? "the worker died" : null;
     } catch (error) {
       this.#options.log.error("a worker could not start", { worker: member.id, error });
       this.#kill(member, "it could not start");
+      return error instanceof Error ? error.message : String(error);
     }
   }
 

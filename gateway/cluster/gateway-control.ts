@@ -62,10 +62,6 @@ export class GatewayControl implements Control {
     this.#live = live;
   }
 
-  get startedAt(): string {
-    return this.#startedAt;
-  }
-
   async status(): Promise<Status> {
     const { fleet, listeners, version } = this.#parts;
     const views = await fleet.views();
@@ -91,6 +87,11 @@ export class GatewayControl implements Control {
       routes: this.#live.config.routes?.length ?? 0,
       plugins: this.#parts.plugins.registry.entries.length,
     };
+  }
+
+  /** What listens now. */
+  get addresses(): Status["listeners"] {
+    return this.#parts.listeners.addresses;
   }
 
   ready(): boolean {
@@ -236,9 +237,15 @@ export class GatewayControl implements Control {
     return await trySample({ name, version, bytes, manifest: known.manifest }, sample);
   }
 
-  async metrics(): Promise<string> {
+  /** Takes every worker's counters, so that little is lost with one that dies. */
+  async collectMetrics(): Promise<void> {
     const { fleet, metrics } = this.#parts;
     for (const [id, snapshot] of await fleet.metrics()) metrics.update(id, snapshot);
+  }
+
+  async metrics(): Promise<string> {
+    const { fleet, metrics } = this.#parts;
+    await this.collectMetrics();
     return await exposition(metrics.merged(), {
       version: this.#parts.version,
       revision: this.#live.revision,
@@ -250,8 +257,13 @@ export class GatewayControl implements Control {
   }
 
   drain(): void {
-    this.#draining = true;
+    this.beginDrain();
     this.#parts.drain();
+  }
+
+  /** Not ready any more, and no change is accepted. */
+  beginDrain(): void {
+    this.#draining = true;
   }
 
   #context(): CheckContext {

@@ -19,6 +19,7 @@ import { watchFile } from "../config/source-file.ts";
 import { openStore } from "../config/store.ts";
 import type { CertificatePem } from "../http/certificates.ts";
 import { FleetMetrics } from "../telemetry/fleet-metrics.ts";
+import { digestOf } from "../../sandbox/sandbox.ts";
 import { Fleet } from "./fleet.ts";
 import { GatewayControl } from "./gateway-control.ts";
 import { Listeners } from "./listeners.ts";
@@ -33,7 +34,9 @@ export type PrimaryOptions = {
   readonly dataDir: string | null;
   /** In place of the file's `workers`. */
   readonly workers: number | null;
-  /** Modules to store at start, unless their bytes are known. */
+  /** The file that workers run. */
+  readonly workerFile: string;
+  /** Modules to store and make current at start, unless their bytes are known. */
   readonly seeds: readonly Seed[];
   readonly version: string;
   readonly log: Log;
@@ -60,8 +63,8 @@ export class ConfigFaults extends Error {
 /** A running primary. */
 export type Primary = {
   readonly control: GatewayControl;
-  readonly config: Config;
   readonly dataDir: string;
+  readonly drainMs: number;
   readonly adminListen: string;
   /** Reads the configuration file again; resolves to what became of it. */
   reload(): Promise<"applied" | "unchanged" | "refused">;
@@ -78,7 +81,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<Primary> {
   const configFile = resolve(options.configFile);
   const baseDir = dirname(configFile);
   const checkContext = { readFile: readText, env: process.env, baseDir };
-  const text = await readFile(configFile, "utf8");
+  const text = await readConfig(configFile);
   // The first check knows no plugins yet: it is only for where the state is.
   const first = checked(
     configFile,
@@ -98,6 +101,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<Primary> {
   const fleet = new Fleet({
     log,
     workers: options.workers ?? workersOf(first),
+    workerFile: options.workerFile,
     onWorkerGone: (id) => metrics.remove(id),
   });
   const drainMs = first.drain_ms ?? 30_000;
@@ -134,11 +138,13 @@ export async function startPrimary(options: PrimaryOptions): Promise<Primary> {
     onError: (error) => log.warn("the configuration file cannot be watched", { error }),
   });
   started.defer(() => watch.close());
+  const collector = setInterval(() => void control.collectMetrics(), LIMITS.metricsPullMs);
+  started.defer(() => clearInterval(collector));
   const running = started.move();
   return {
     control,
-    config: control.config().config,
     dataDir,
+    drainMs,
     adminListen: first.admin?.listen ?? "127.0.0.1:9180",
     reload: () => source.apply(),
     reopenLogs: () => fleet.reopenLogs(),
@@ -211,16 +217,27 @@ function faultsOf(error: unknown): readonly Fault[] {
   return [{ code: "refused", message, path: path === "" ? "" : `/${path.replaceAll(".", "/")}` }];
 }
 
+// Known bytes are left alone: what was rolled back since must not come back with a restart.
 async function sow(control: GatewayControl, plugins: PluginStore, seed: Seed): Promise<void> {
-  if (plugins.registry.entry(seed.name) !== null) return;
-  await control.loadPlugin({
-    name: seed.name,
-    version: null,
-    bytes: await readFile(seed.file),
-    makeCurrent: true,
-    sha256: null,
-    actor: "start",
+  const { name, file } = seed;
+  const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => {
+    throw new Error(`the module ${file} of plugin ${name} cannot be read: ${error.code}`);
   });
+  const digest = digestOf(bytes);
+  const versions = plugins.registry.entry(name)?.versions ?? [];
+  if (versions.some((version) => version.digest === digest)) return;
+  const request = { name, version: null, bytes, makeCurrent: true, sha256: null, actor: "start" };
+  await control.loadPlugin(request);
+}
+
+async function readConfig(file: string): Promise<string> {
+  try {
+    return await readFile(file, "utf8");
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+    const why = code === "ENOENT" ? "there is no such file; -c FILE names another" : code;
+    throw new Error(`the configuration ${file} cannot be read: ${why}`);
+  }
 }
 
 async function loadCertificates(

@@ -12,6 +12,7 @@ import type { Core } from "../http/handle.ts";
 import { ListenerHost } from "../http/listener-host.ts";
 import type { RouteRuntime, Snapshot } from "../http/snapshot.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
+import { LoopDelay } from "../telemetry/loop-delay.ts";
 import { Metrics } from "../telemetry/metrics.ts";
 import { parseToWorker } from "./channel.ts";
 import type { ListenMessage, PrepareMessage, ToPrimary, ToWorker } from "./channel.ts";
@@ -58,7 +59,7 @@ class Worker implements Core {
   constructor(channel: PrimaryChannel, log: Log, workerId: string) {
     this.#channel = channel;
     this.log = log;
-    this.#metrics = new Metrics(workerId);
+    this.#metrics = new Metrics(workerId, new LoopDelay());
     this.#generations = new Generations({ wheel: this.#wheel, metrics: this.#metrics, log });
   }
 

@@ -60,6 +60,8 @@ export function readYaml(text: string): YamlText | readonly YamlTrouble[] {
 const TOO_DEEP = `nested deeper than ${DEPTH_MAX} levels`;
 
 function wordsOf(code: string, message: string): string {
+  // What the parser says once its stack is exhausted.
+  if (code === "RESOURCE_EXHAUSTION") return TOO_DEEP;
   if (code === "MULTIPLE_DOCS") return "the text holds several documents; one is read";
   if (code === "TAB_AS_INDENT") return "a tab cannot indent; use spaces";
   const firstLine = message.split("\n", 1)[0];
@@ -69,24 +71,35 @@ function wordsOf(code: string, message: string): string {
 class Converter {
   readonly troubles: YamlTrouble[] = [];
   readonly #anchors = new Map<string, unknown>();
+  /** What each alias stands for: its anchor may be given anew further down. */
+  readonly #targets = new Map<unknown, unknown>();
+  /** Anchored nodes that are being converted. */
+  readonly #open = new Set<unknown>();
   #aliased = 0;
   #insideAlias = 0;
+  #isOverrun = false;
 
   convert(node: unknown, depth: number): unknown {
     if (this.#insideAlias > 0 && ++this.#aliased > ALIASED_MAX) return null;
     if (depth > DEPTH_MAX) return this.#refuse(node, TOO_DEEP);
     if (isAlias(node)) return this.#follow(node, depth);
     const { tag, anchor } = (node ?? {}) as { tag?: string; anchor?: string };
+    const isAnchored = anchor !== undefined && this.#insideAlias === 0;
+    if (isAnchored) this.#anchors.set(anchor, node);
     const isTagged = isScalar(node) ? tag !== undefined : tag !== undefined && !isPlainTag(tag);
     if (isTagged) return this.#refuse(node, `the tag ${tag} is not read; leave tags out`);
+    if (isAnchored) this.#open.add(node);
     const value = this.#content(node, depth);
-    // Known from here on only: an alias inside of what it names would never end.
-    if (anchor !== undefined && this.#insideAlias === 0) this.#anchors.set(anchor, node);
+    this.#open.delete(node);
     return value;
   }
 
   #content(node: unknown, depth: number): unknown {
-    if (isScalar(node)) return node.value;
+    if (isScalar(node)) {
+      // A long text that is repeated counts as the values that would be as large.
+      if (this.#insideAlias > 0) this.#aliased += (node.source?.length ?? 0) >> 6;
+      return node.value;
+    }
     if (isSeq(node)) return node.items.map((item) => this.convert(item, depth + 1));
     if (!isMap(node)) return null;
     const value: Record<string, unknown> = {};
@@ -106,24 +119,30 @@ class Converter {
   }
 
   #follow(alias: Node & { source: string }, depth: number): unknown {
-    const target = this.#anchors.get(alias.source);
+    const target = this.#targets.get(alias) ?? this.#anchors.get(alias.source);
     if (target === undefined) {
       return this.#refuse(alias, `the alias *${alias.source} names nothing before it`);
     }
+    if (this.#open.has(target)) {
+      return this.#refuse(alias, `the alias *${alias.source} stands within what it names`);
+    }
+    this.#targets.set(alias, target);
     this.#insideAlias++;
     const value = this.convert(target, depth);
     this.#insideAlias--;
-    if (this.#aliased > ALIASED_MAX && this.#insideAlias === 0) {
+    if (this.#aliased > ALIASED_MAX && !this.#isOverrun) {
+      this.#isOverrun = true;
       this.#refuse(alias, `aliases stand for more than ${ALIASED_MAX} values`);
-      // Said once.
-      this.#aliased = -Infinity;
     }
     return value;
   }
 
   #refuse(node: unknown, message: string, code: YamlTrouble["code"] = "syntax"): null {
-    if (this.troubles.length < TROUBLES_MAX) {
-      this.troubles.push({ code, message, offset: startOf(node) ?? 0 });
+    const offset = startOf(node) ?? 0;
+    // What an alias repeats was refused where it is written.
+    const isSaid = this.troubles.some((one) => one.offset === offset && one.message === message);
+    if (!isSaid && this.troubles.length < TROUBLES_MAX) {
+      this.troubles.push({ code, message, offset });
     }
     return null;
   }
@@ -148,7 +167,7 @@ function findOffset(document: Document, pointer: string, at: "key" | "value"): n
       const isKey = at === "key" && index === steps.length - 1;
       node = pair.value;
       // A key without a value has a value without a place.
-      const isEmpty = isScalar(node) && node.source === "";
+      const isEmpty = isScalar(node) && node.value === null && node.source === "";
       offset = (isKey || isEmpty ? undefined : startOf(node)) ?? startOf(pair.key) ?? offset;
     } else {
       break;

@@ -141,7 +141,11 @@ export class Decision {
     for (const [name, value] of this.#responseEdits) exchange.editResponseHeader(name, value);
     for (const [name, value] of this.#values) (exchange.values ??= new Map()).set(name, value);
     if (this.#status !== 0) {
-      const response = { status: this.#status, headers: [...this.#headers], body: this.#body };
+      const headers = [...this.#headers];
+      if (this.#body !== "" && !headers.some(([name]) => name === "content-type")) {
+        headers.push(["content-type", "text/plain; charset=utf-8"]);
+      }
+      const response = { status: this.#status, headers, body: this.#body };
       return { kind: "respond", response, reason: this.#reason };
     }
     if (this.#path !== null) exchange.path = this.#path;

@@ -276,6 +276,15 @@ function processFamilies({ processes }: MetricsSnapshot, facts: ExpositionFacts)
       })),
     },
     {
+      name: "sallyport_event_loop_delay_max_seconds",
+      help: "Longest stall of a worker's event loop in the last half minute to minute.",
+      type: "gauge",
+      samples: processes.map((one) => ({
+        labels: { worker: one.worker },
+        value: one.loopDelayMs / 1000,
+      })),
+    },
+    {
       name: "sallyport_build_info",
       help: "Always 1; the version is in the label.",
       type: "gauge",

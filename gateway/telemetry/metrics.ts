@@ -204,11 +204,13 @@ export class ListenerMetrics {
   }
 }
 
-/** CPU and memory of one worker process. */
+/** CPU, memory and stalls of one worker process. */
 export type ProcessSample = {
   readonly worker: string;
   readonly cpuS: number;
   readonly residentBytes: number;
+  /** The longest stall of its event loop lately, see loop-delay.ts. */
+  readonly loopDelayMs: number;
 };
 
 /** Plain data of one worker, or the sum of several: fit for structured clone. */
@@ -232,6 +234,7 @@ export type LiveNames = {
 /** All counters of one worker. */
 export class Metrics {
   readonly #worker: string;
+  readonly #loopDelay: { readonly maxMs: number };
   readonly #tables = {
     routes: new RowTable(ROUTE_ROW.stride),
     upstreams: new RowTable(UPSTREAM_ROW.stride),
@@ -240,8 +243,9 @@ export class Metrics {
   };
 
   /** `worker` labels the process's own samples. */
-  constructor(worker: string) {
+  constructor(worker: string, loopDelay: { readonly maxMs: number } = { maxMs: 0 }) {
     this.#worker = worker;
+    this.#loopDelay = loopDelay;
   }
 
   route(name: string): RouteMetrics {
@@ -274,12 +278,14 @@ export class Metrics {
   snapshot(): MetricsSnapshot {
     const { user, system } = process.cpuUsage();
     const residentBytes = process.memoryUsage.rss();
+    const cpuS = (user + system) / 1e6;
+    const loopDelayMs = this.#loopDelay.maxMs;
     return {
       routes: this.#tables.routes.snapshot(),
       upstreams: this.#tables.upstreams.snapshot(),
       plugins: this.#tables.plugins.snapshot(),
       listeners: this.#tables.listeners.snapshot(),
-      processes: [{ worker: this.#worker, cpuS: (user + system) / 1e6, residentBytes }],
+      processes: [{ worker: this.#worker, cpuS, residentBytes, loopDelayMs }],
     };
   }
 }
@@ -333,7 +339,8 @@ function isProcessSample(value: unknown): value is ProcessSample {
   return (
     typeof one.worker === "string" &&
     typeof one.cpuS === "number" &&
-    typeof one.residentBytes === "number"
+    typeof one.residentBytes === "number" &&
+    typeof one.loopDelayMs === "number"
   );
 }
 

@@ -123,9 +123,18 @@ async function load(
   const { created, tookMs, limits } = result;
   return {
     status: created ? 201 : 200,
-    body: { ...shown(result), created, took_ms: tookMs, limits },
+    body: { ...shown(result), created, took_ms: tookMs, limits: shownLimits(limits) },
     audit: { plugin: `${result.name}@${result.version}`, digest: result.digest },
   };
+}
+
+// memoryPagesMax -> memory_pages_max
+function shownLimits(limits: Readonly<Record<string, number>>): Record<string, number> {
+  const shown = Object.entries(limits).map(([name, value]) => [
+    name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+    value,
+  ]);
+  return Object.fromEntries(shown);
 }
 
 type ShownVersion = Readonly<Record<string, unknown>> & { readonly version: string };

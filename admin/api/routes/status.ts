@@ -1,5 +1,6 @@
 // How the gateway is: for people, load balancers and Prometheus.
 
+import type { Status, WorkerInfo } from "../control.ts";
 import type { ApiRoute } from "../route.ts";
 
 const EXPOSITION_TYPE = "text/plain; version=0.0.4; charset=utf-8";
@@ -36,14 +37,17 @@ export const STATUS_ROUTES: readonly ApiRoute[] = [
     path: "/admin/status",
     summary: "State of the gateway, its listeners and workers",
     key: "needed",
-    handle: async ({ control }) => ({ status: 200, body: await control.status() }),
+    handle: async ({ control }) => ({ status: 200, body: shownStatus(await control.status()) }),
   },
   {
     method: "GET",
     path: "/admin/workers",
     summary: "The workers",
     key: "needed",
-    handle: async ({ control }) => ({ status: 200, body: (await control.status()).workers }),
+    handle: async ({ control }) => ({
+      status: 200,
+      body: (await control.status()).workers.map(shownWorker),
+    }),
   },
   {
     method: "POST",
@@ -56,3 +60,15 @@ export const STATUS_ROUTES: readonly ApiRoute[] = [
     },
   },
 ];
+
+export type ShownStatus = ReturnType<typeof shownStatus>;
+
+function shownStatus(status: Status) {
+  const { startedAt, workers, ...rest } = status;
+  return { ...rest, started_at: startedAt, workers: workers.map(shownWorker) };
+}
+
+function shownWorker(worker: WorkerInfo) {
+  const { startedAt, rssBytes, ...rest } = worker;
+  return { ...rest, started_at: startedAt, rss_bytes: rssBytes };
+}

@@ -1,12 +1,12 @@
 // sallyport status and drain.
 
 import type { AdminClient } from "../../client.ts";
-import type { Status } from "../../api/control.ts";
+import type { ShownStatus } from "../../api/routes/status.ts";
 import { EXIT, table } from "../output.ts";
 import type { Output } from "../output.ts";
 
 export async function statusCommand(client: AdminClient, output: Output): Promise<number> {
-  const { body } = await client.call<Status>("GET", "/admin/status");
+  const { body } = await client.call<ShownStatus>("GET", "/admin/status");
   output.result(body, () => {
     const { version, pid, state, revision, routes, plugins, listeners, workers } = body;
     const lines = [
@@ -22,8 +22,8 @@ export async function statusCommand(client: AdminClient, output: Output): Promis
           worker.state,
           String(worker.connections),
           String(worker.requests),
-          String(Math.round(worker.rssBytes / 1e6)),
-          worker.startedAt,
+          String(Math.round(worker.rss_bytes / 1e6)),
+          worker.started_at,
         ]),
       ]),
     ];

