@@ -68,14 +68,17 @@ export class Exchange {
     this.startedMs = fields.startedMs;
   }
 
-  /** The request header as the origin will see it: policy edits first, then the client's head. */
+  /**
+   * The request header as the origin will see it: policy edits first, then all of the client's fields
+   * of that name as one.
+   */
   header(nameLower: string): string | null {
     const edits = this.requestEdits;
     if (edits !== null) {
       const edited = edits.get(nameLower);
       if (edited !== undefined) return edited;
     }
-    return this.head.get(nameLower);
+    return this.head.fields.getAll(nameLower);
   }
 
   /** Sets (or with null removes) a header of the request to the origin. The name is lower-case. */

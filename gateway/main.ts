@@ -11,19 +11,19 @@ if (fault !== null) {
 }
 assertLimits();
 if (cluster.isWorker) {
-  const { startWorkerProcess } = await import("./worker-process.ts");
+  const { startWorkerProcess } = await import("./process/worker-process.ts");
   startWorkerProcess();
 } else {
   const { runCli } = await import("../admin/cli/main.ts");
-  const { VERSION } = await import("./version.ts");
+  const { VERSION } = await import("./process/version.ts");
   process.exitCode = await runCli(process.argv.slice(2), {
     version: VERSION,
     run: async (options) => {
-      const { runGateway } = await import("./run.ts");
+      const { runGateway } = await import("./process/run.ts");
       return await runGateway(options, import.meta.filename);
     },
     inspect: async (bytes) => {
-      const { inspectModule } = await import("./inspect.ts");
+      const { inspectModule } = await import("./process/inspect.ts");
       return inspectModule(bytes);
     },
   });

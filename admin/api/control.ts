@@ -143,6 +143,8 @@ export interface Control {
     options: ApplyOptions,
   ): Promise<ApplyResult & { readonly config: Config }>;
   plugins(): readonly PluginVersionInfo[];
+  /** Which versions of a plugin were current before, the latest last. */
+  pluginHistory(name: string): readonly string[];
   loadPlugin(request: LoadRequest): Promise<LoadResult>;
   setCurrent(
     name: string,
@@ -158,6 +160,8 @@ export interface Control {
   ): Promise<Readonly<Record<string, unknown>>>;
   /** The Prometheus exposition, summed over workers. */
   metrics(): Promise<string>;
+  /** A pprof file of all workers, sampled for so many seconds. */
+  profile(of: "cpu" | "heap", seconds: number): Promise<Uint8Array>;
   /** Starts draining; resolves at once. */
   drain(): void;
 }

@@ -22,7 +22,8 @@ export type ApiResponse = {
   readonly status: number;
   /** Sent as JSON, unless `text` is given. */
   readonly body?: unknown;
-  readonly text?: string;
+  /** Sent as it is. */
+  readonly text?: string | Uint8Array;
   readonly contentType?: string;
   readonly headers?: Readonly<Record<string, string>>;
   /** What the audit log remembers of a write. */

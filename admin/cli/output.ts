@@ -26,6 +26,8 @@ export class CliError extends Error {
 
 export type Output = {
   readonly color: boolean;
+  /** A person looks: what is shown may be shown anew. */
+  readonly isTerminal: boolean;
   print(text: string): void;
   note(text: string): void;
   /** JSON when it was asked for, the text otherwise. */
@@ -38,6 +40,7 @@ export function createOutput(options: { readonly json: boolean }): Output {
   const print = (text: string) => void stdout.write(text.endsWith("\n") ? text : `${text}\n`);
   return {
     color,
+    isTerminal: stdout.isTTY && !options.json,
     print,
     note: (text) => void stderr.write(text.endsWith("\n") ? text : `${text}\n`),
     result: (value, text) => print(options.json ? JSON.stringify(value, null, 2) : text()),

@@ -66,9 +66,14 @@ export class GatewayError extends Error {
   }
 }
 
+/** True for a code of the table. */
+export function isErrorCode(text: string): text is ErrorCode {
+  return Object.hasOwn(ERRORS, text);
+}
+
 /** True for an error made by the gateway; compares the code, so that two copies of this file agree. */
 export function isGatewayError(error: unknown): error is GatewayError {
-  return error instanceof Error && "code" in error && Object.hasOwn(ERRORS, String(error.code));
+  return error instanceof Error && "code" in error && isErrorCode(String(error.code));
 }
 
 function client(status: number, say: string): ErrorFacts {

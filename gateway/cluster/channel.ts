@@ -7,6 +7,7 @@ import type { ListenerOptions } from "../http/listener-host.ts";
 import type { Manifest } from "../../sandbox/sandbox.ts";
 import { isMetricsSnapshot } from "../telemetry/metrics.ts";
 import type { MetricsSnapshot } from "../telemetry/metrics.ts";
+import type { ProfileKind, ProfileNode } from "../telemetry/profile.ts";
 
 /** Where a worker finds one version of a plugin. */
 export type PluginBinding = {
@@ -49,6 +50,14 @@ export type ListenMessage = {
   readonly options: ListenerOptions;
 };
 
+/** Asks for a profile of so many seconds. */
+export type ProfileMessage = {
+  readonly kind: "profile";
+  readonly id: number;
+  readonly of: ProfileKind;
+  readonly seconds: number;
+};
+
 export type ToWorker =
   | RoutesMessage
   | PrepareMessage
@@ -58,6 +67,7 @@ export type ToWorker =
   | { readonly kind: "unlisten"; readonly name: string }
   | { readonly kind: "metrics"; readonly id: number }
   | { readonly kind: "info"; readonly id: number }
+  | ProfileMessage
   | { readonly kind: "ping"; readonly at: number }
   | { readonly kind: "reopen-logs" }
   | { readonly kind: "drain" };
@@ -81,6 +91,7 @@ export type ToPrimary =
   | { readonly kind: "listening"; readonly name: string }
   | { readonly kind: "metrics"; readonly id: number; readonly snapshot: MetricsSnapshot }
   | { readonly kind: "info"; readonly id: number; readonly info: WorkerReport }
+  | { readonly kind: "profile"; readonly id: number; readonly nodes: readonly ProfileNode[] }
   | { readonly kind: "pong"; readonly at: number }
   | { readonly kind: "drained" };
 
@@ -102,6 +113,7 @@ const TO_WORKER: Readonly<Record<ToWorker["kind"], Readonly<Record<string, Field
   unlisten: { name: "string" },
   metrics: { id: "number" },
   info: { id: "number" },
+  profile: { id: "number", of: "string", seconds: "number" },
   ping: { at: "number" },
   "reopen-logs": {},
   drain: {},
@@ -115,6 +127,7 @@ const TO_PRIMARY: Readonly<Record<ToPrimary["kind"], Readonly<Record<string, Fie
   listening: { name: "string" },
   metrics: { id: "number", snapshot: "object" },
   info: { id: "number", info: "object" },
+  profile: { id: "number", nodes: "array" },
   pong: { at: "number" },
   drained: {},
 };

@@ -10,6 +10,8 @@ import type { Log } from "../base/log.ts";
 import type { Config, RouteConfig } from "../config/schema.ts";
 import type { ListenerOptions } from "../http/listener-host.ts";
 import type { MetricsSnapshot } from "../telemetry/metrics.ts";
+import type { WorkerProfile } from "../telemetry/pprof.ts";
+import type { ProfileKind } from "../telemetry/profile.ts";
 import { parseToPrimary } from "./channel.ts";
 import type { PluginBinding, ToPrimary, ToWorker, WorkerReport } from "./channel.ts";
 import { Respawn } from "./respawn.ts";
@@ -26,6 +28,8 @@ const WORKER_FLAGS = [
   "--no-wasm-lazy-compilation",
 ] as const;
 const ASK_MS = 2_000;
+/** What a profile may take beside the time it samples. */
+const PROFILE_MS = 10_000;
 
 /** Everything that workers serve from. */
 export type Served = {
@@ -168,6 +172,19 @@ export class Fleet {
       },
     );
     return answers;
+  }
+
+  /** A profile of every worker that takes one; one that is busy with another is left out. */
+  async profile(of: ProfileKind, seconds: number): Promise<WorkerProfile[]> {
+    const profiles: WorkerProfile[] = [];
+    await this.#askAll(
+      (id) => ({ kind: "profile", id, of, seconds }),
+      (member, message) => {
+        if (message.kind === "profile") profiles.push({ worker: member.id, nodes: message.nodes });
+      },
+      seconds * 1000 + PROFILE_MS,
+    );
+    return profiles;
   }
 
   async views(): Promise<WorkerView[]> {
@@ -381,6 +398,7 @@ export class Fleet {
   async #askAll(
     question: (id: number) => ToWorker,
     take: (member: Member, message: ToPrimary) => void,
+    timeoutMs: number = ASK_MS,
   ): Promise<void> {
     const asked = [...this.#members.values()].filter(({ ready }) => ready);
     await Promise.all(
@@ -388,7 +406,7 @@ export class Fleet {
         const id = ++this.#asks;
         const answered = this.#await(
           member,
-          ASK_MS,
+          timeoutMs,
           (message) => "id" in message && message.id === id,
         );
         this.#send(member, question(id));

@@ -24,6 +24,7 @@ import { resolveSecrets } from "../config/secrets.ts";
 import type { RevisionStore } from "../config/store.ts";
 import { exposition } from "../telemetry/exposition.ts";
 import type { FleetMetrics } from "../telemetry/fleet-metrics.ts";
+import type { ProfileKind } from "../telemetry/profile.ts";
 import { BUILTINS } from "../plugins/builtin/registry.ts";
 import { DEFAULT_SANDBOX_LIMITS, SandboxError, digestOf } from "../../sandbox/sandbox.ts";
 import { RefusedError } from "./fleet.ts";
@@ -31,6 +32,7 @@ import type { Fleet, Served } from "./fleet.ts";
 import type { Listeners } from "./listeners.ts";
 import { isVersion } from "./plugin-registry.ts";
 import type { PluginRegistry, PluginVersion } from "./plugin-registry.ts";
+import { makeVersion } from "./plugin-store.ts";
 import type { PluginStore } from "./plugin-store.ts";
 import { trySample } from "./sample.ts";
 
@@ -146,6 +148,10 @@ export class GatewayControl implements Control {
     );
   }
 
+  pluginHistory(name: string): readonly string[] {
+    return this.#parts.plugins.registry.entry(name)?.history ?? [];
+  }
+
   async loadPlugin(request: LoadRequest): Promise<LoadResult> {
     const beganMs = nowMs();
     const { plugins } = this.#parts;
@@ -168,14 +174,7 @@ export class GatewayControl implements Control {
       const wanted = request.version ?? manifest?.version ?? null;
       const version = this.#versionFor(name, wanted, request, digest);
       const known = plugins.registry.version(name, version);
-      const added: PluginVersion = known ?? {
-        version,
-        digest,
-        sizeBytes: request.bytes.length,
-        exports: prepared.exports,
-        manifest,
-        createdAt: new Date().toISOString(),
-      };
+      const added = known ?? makeVersion(version, request.bytes, prepared);
       let registry = known === null ? plugins.registry.withVersion(name, added) : plugins.registry;
       if (request.makeCurrent) registry = registry.withCurrent(name, version);
       if (registry !== plugins.registry) await this.#useRegistry(registry);
@@ -254,6 +253,13 @@ export class GatewayControl implements Control {
       restarts: fleet.restarts,
       startedAtS: Date.parse(this.#startedAt) / 1000,
     });
+  }
+
+  async profile(of: ProfileKind, seconds: number): Promise<Uint8Array> {
+    const atMs = Date.now();
+    const profiles = await this.#parts.fleet.profile(of, seconds);
+    const { encodePprof } = await import("../telemetry/pprof.ts");
+    return encodePprof(of, profiles, { atMs, seconds });
   }
 
   drain(): void {
@@ -370,8 +376,7 @@ export class GatewayControl implements Control {
     if (request.version === null) {
       // The manifest's version is a wish: taken while it is free, else the next patch number.
       if (same !== undefined) return same.version;
-      const isFree = wanted !== null && registry.version(name, wanted) === null;
-      return isFree ? wanted : registry.nextVersion(name);
+      return registry.versionFor(name, wanted);
     }
     const known = registry.version(name, request.version);
     if (known !== null && known.digest !== digest) {

@@ -14,7 +14,10 @@ import type { BoundListener } from "./listener.ts";
 const CONNECTIONS_MAX_DEFAULT = 20_000;
 
 /** Reads a listener's certificates, or makes the self-signed one. */
-export type LoadCertificates = (listener: ListenerConfig) => Promise<readonly CertificatePem[]>;
+export type LoadCertificates = (
+  listener: ListenerConfig,
+  shared: Config["certificates"],
+) => Promise<readonly CertificatePem[]>;
 
 type Open = { readonly address: string; readonly isTls: boolean; readonly bound: BoundListener };
 
@@ -47,7 +50,7 @@ export class Listeners {
       for (const listener of config.listeners ?? []) {
         const { name, address } = listener;
         const isTls = listener.tls !== undefined;
-        const certificates = isTls ? await this.#load(listener) : [];
+        const certificates = isTls ? await this.#load(listener, config.certificates) : [];
         let open = this.#open.get(name);
         if (open === undefined || open.address !== address || open.isTls !== isTls) {
           // The same address under another name or scheme keeps its socket.

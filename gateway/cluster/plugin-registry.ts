@@ -50,8 +50,13 @@ export class PluginRegistry {
     return this.entry(name)?.versions.find((each) => each.version === version) ?? null;
   }
 
-  /** The version an upload gets that names none: the next patch number. */
-  nextVersion(name: string): string {
+  /** The version an upload gets that names none: the one it wishes if that is free, else the next. */
+  versionFor(name: string, wished: string | null): string {
+    const isFree = wished !== null && this.version(name, wished) === null;
+    return isFree ? wished : this.#nextVersion(name);
+  }
+
+  #nextVersion(name: string): string {
     const newest = this.entry(name)?.versions[0];
     return newest === undefined ? "1.0.0" : (inc(newest.version, "patch") ?? "1.0.0");
   }

@@ -4,7 +4,7 @@
 
 import { join } from "node:path";
 import type { Config } from "../config/schema.ts";
-import { DEFAULT_SANDBOX_LIMITS, openModuleStore } from "../../sandbox/sandbox.ts";
+import { DEFAULT_SANDBOX_LIMITS, digestOf, openModuleStore } from "../../sandbox/sandbox.ts";
 import type { ModuleStore, Prepared } from "../../sandbox/sandbox.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { PluginBinding } from "./channel.ts";
@@ -71,6 +71,21 @@ export class PluginStore {
     return await this.#originals.put(bytes);
   }
 
+  /**
+   * Stores a module as the next version and makes it current, unless its bytes are known: what was
+   * rolled back since must not come back with a restart. Rejects with a SandboxError.
+   */
+  async seed(name: string, bytes: Uint8Array): Promise<void> {
+    const digest = digestOf(bytes);
+    const versions = this.registry.entry(name)?.versions ?? [];
+    if (versions.some((version) => version.digest === digest)) return;
+    const prepared = await this.inspect(bytes);
+    await this.putModule(bytes);
+    const version = this.registry.versionFor(name, prepared.manifest?.version ?? null);
+    const added = makeVersion(version, bytes, prepared);
+    await this.save(this.registry.withVersion(name, added).withCurrent(name, version));
+  }
+
   /** Makes a registry the durable one. */
   async save(registry: PluginRegistry): Promise<void> {
     await writeRegistry(this.#registryPath, registry);
@@ -130,6 +145,16 @@ export class PluginStore {
     }
     return found;
   }
+}
+
+/** The entry of the registry for an admitted module. */
+export function makeVersion(
+  version: string,
+  bytes: Uint8Array,
+  { digest, exports, manifest }: Prepared,
+): PluginVersion {
+  const createdAt = new Date().toISOString();
+  return { version, digest, sizeBytes: bytes.length, exports, manifest, createdAt };
 }
 
 type Use = {

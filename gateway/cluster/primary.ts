@@ -1,25 +1,25 @@
 // The primary: owns the listening sockets, the state on disk and the admin API, supervises the
-// workers, and carries no traffic. Starts from the last committed revision and then applies the
-// configuration file as any other change; stops in the reverse order, within the drain deadline.
+// workers, and carries no traffic. Starts from the last committed revision, or from the configuration
+// file when that was changed since; stops in the reverse order, within the drain deadline.
 
-import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { mkdir, readFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import type { Log } from "../base/log.ts";
 import { LIMITS } from "../base/limits.ts";
-import { writeFileDurably } from "../base/write-file.ts";
-import { ControlError } from "../../admin/api/control.ts";
-import { checkConfigText } from "../config/parse.ts";
+import { diffConfigs } from "../config/diff.ts";
 import type { Fault } from "../config/fault.ts";
-import type { Config, ListenerConfig, ParsedConfig } from "../config/schema.ts";
+import { checkConfigText } from "../config/parse.ts";
+import type { CheckContext } from "../config/parse.ts";
+import type { Config, ParsedConfig } from "../config/schema.ts";
 import { resolveSecrets } from "../config/secrets.ts";
 import { watchFile } from "../config/source-file.ts";
 import { openStore } from "../config/store.ts";
+import type { RevisionStore } from "../config/store.ts";
 import type { CertificatePem } from "../http/certificates.ts";
 import { FleetMetrics } from "../telemetry/fleet-metrics.ts";
-import { digestOf } from "../../sandbox/sandbox.ts";
+import { FileSource, SourceFile } from "./file-source.ts";
 import { Fleet } from "./fleet.ts";
 import { GatewayControl } from "./gateway-control.ts";
 import { Listeners } from "./listeners.ts";
@@ -63,6 +63,7 @@ export class ConfigFaults extends Error {
 /** A running primary. */
 export type Primary = {
   readonly control: GatewayControl;
+  readonly configFile: string;
   readonly dataDir: string;
   readonly drainMs: number;
   readonly adminListen: string;
@@ -78,26 +79,19 @@ export type Primary = {
 export async function startPrimary(options: PrimaryOptions): Promise<Primary> {
   const { log, version } = options;
   await using started = new AsyncDisposableStack();
-  const configFile = resolve(options.configFile);
-  const baseDir = dirname(configFile);
-  const checkContext = { readFile: readText, env: process.env, baseDir };
-  const text = await readConfig(configFile);
-  // The first check knows no plugins yet: it is only for where the state is.
-  const first = checked(
-    configFile,
-    text,
-    checkConfigText(text, { ...checkContext, plugins: null }),
-  );
-  const dataDir = resolve(baseDir, options.dataDir ?? first.data_dir ?? "./var");
-  await mkdir(dataDir, { recursive: true, mode: 0o750 });
-  const lock = await lockDataDir(dataDir);
-  started.defer(() => lock.release());
+  const state = await openState(options, started);
+  const { configFile, dataDir, first, plugins, revisions } = state;
+  for (const { name, file } of options.seeds)
+    await plugins.seed(name, await readModule(name, file));
+  const start = await chooseConfig(state);
 
-  const plugins = await PluginStore.open(join(dataDir, "plugins"), options.prepare);
-  const revisions = await openStore(dataDir);
   const metrics = new FleetMetrics();
-  const listeners = new Listeners((listener) => loadCertificates(listener, baseDir, dataDir));
-  started.defer(() => listeners.close());
+  const listeners = new Listeners((listener, shared) =>
+    loadCertificates([...(listener.tls?.certificates ?? []), ...(shared ?? [])], {
+      baseDir: state.checkContext.baseDir,
+      selfSignedDir: listener.tls?.self_signed === true ? dataDir : null,
+    }),
+  );
   const fleet = new Fleet({
     log,
     workers: options.workers ?? workersOf(first),
@@ -106,34 +100,31 @@ export async function startPrimary(options: PrimaryOptions): Promise<Primary> {
   });
   const drainMs = first.drain_ms ?? 30_000;
   started.defer(() => fleet.stop(drainMs));
-
-  let askDrain: () => void = () => {};
-  const drainAsked = new Promise<void>((settle) => (askDrain = settle));
-  const fixed = { workers: first.workers, data_dir: first.data_dir, admin: first.admin };
-  const last = await revisions.current();
-  const config = { ...last?.config, ...fixed } as ParsedConfig;
-  const resolved = resolveSecrets(config, checkContext);
-  if (resolved.faults.length > 0) throw new ConfigFaults(configFile, text, resolved.faults);
-  const prepared = await listeners.prepare(resolved.config);
-  const { routes, ...base } = resolved.config;
+  // First of all: nobody would accept what the kernel still queued.
+  started.defer(() => listeners.close());
+  const prepared = await listeners.prepare(start.resolved);
+  const { routes, ...base } = start.resolved;
   const served = {
     generation: 1,
-    revision: last?.revision ?? 0,
+    revision: start.revision,
     base,
     routes: routes ?? [],
-    plugins: await plugins.bindings(resolved.config, plugins.registry, (line) => log.warn(line)),
+    plugins: await plugins.bindings(start.resolved, plugins.registry, (line) => log.warn(line)),
   };
   await fleet.start(served, prepared.fleet);
   prepared.commit();
+  await start.commit();
+
+  let askDrain: () => void = () => {};
+  const drainAsked = new Promise<void>((settle) => (askDrain = settle));
+  const { checkContext } = state;
   const control = new GatewayControl(
     { log, version, fleet, listeners, plugins, revisions, metrics, checkContext, drain: askDrain },
-    { revision: served.revision, config, served },
+    { revision: start.revision, config: start.config, served },
   );
-  for (const seed of options.seeds) await sow(control, plugins, seed);
-  const source = new FileSource({ control, configFile, dataDir, log });
-  const outcome = await source.applyAtStart(text);
-  if (outcome !== null) throw new ConfigFaults(configFile, text, outcome);
+  const source = new FileSource({ control, file: state.sourceFile, log });
   const watch = watchFile(configFile, {
+    knownText: state.text,
     onChange: () => void source.apply(),
     onError: (error) => log.warn("the configuration file cannot be watched", { error }),
   });
@@ -143,6 +134,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<Primary> {
   const running = started.move();
   return {
     control,
+    configFile,
     dataDir,
     drainMs,
     adminListen: first.admin?.listen ?? "127.0.0.1:9180",
@@ -153,81 +145,84 @@ export async function startPrimary(options: PrimaryOptions): Promise<Primary> {
   };
 }
 
-// The configuration file as one of the writers. What it last held is remembered, so that a restart
-// keeps what was changed through the admin API since, and a changed file is applied.
-class FileSource {
-  readonly #control: GatewayControl;
-  readonly #configFile: string;
-  readonly #statePath: string;
-  readonly #log: Log;
+/** What is on disk when the gateway starts, locked for this process. */
+type State = {
+  readonly configFile: string;
+  readonly text: string;
+  /** The file, checked without knowing plugins: enough to know where the state is. */
+  readonly first: ParsedConfig;
+  readonly dataDir: string;
+  readonly checkContext: Omit<CheckContext, "plugins">;
+  readonly plugins: PluginStore;
+  readonly revisions: RevisionStore;
+  readonly sourceFile: SourceFile;
+};
 
-  constructor(parts: { control: GatewayControl; configFile: string; dataDir: string; log: Log }) {
-    this.#control = parts.control;
-    this.#configFile = parts.configFile;
-    this.#statePath = join(parts.dataDir, "source.json");
-    this.#log = parts.log;
-  }
-
-  /** Applies the file unless it is what was applied last; the faults when it is refused. */
-  async applyAtStart(text: string): Promise<readonly Fault[] | null> {
-    const known = await readFile(this.#statePath, "utf8").catch(() => "");
-    if (known === stateOf(this.#configFile, text)) return null;
-    try {
-      await this.#apply(text);
-      return null;
-    } catch (error) {
-      return faultsOf(error);
-    }
-  }
-
-  async apply(): Promise<"applied" | "unchanged" | "refused"> {
-    try {
-      const result = await this.#apply(await readFile(this.#configFile, "utf8"));
-      if (!result.changed) return "unchanged";
-      const { revision, tookMs } = result;
-      this.#log.info("the configuration file was applied", { revision, took_ms: tookMs });
-      return "applied";
-    } catch (error) {
-      this.#log.error("the configuration file was refused; the live revision serves on", {
-        faults: faultsOf(error),
-      });
-      return "refused";
-    }
-  }
-
-  async #apply(text: string): Promise<{ changed: boolean; revision: number; tookMs: number }> {
-    const options = { actor: "file", ifMatch: null, dryRun: false, message: this.#configFile };
-    const result = await this.#control.applyText(text, options);
-    await writeFileDurably(this.#statePath, stateOf(this.#configFile, text));
-    return result;
-  }
+async function openState(options: PrimaryOptions, started: AsyncDisposableStack): Promise<State> {
+  const configFile = resolve(options.configFile);
+  const baseDir = dirname(configFile);
+  const checkContext = { readFile: readText, env: process.env, baseDir };
+  const text = await readConfig(configFile);
+  const result = checkConfigText(text, { ...checkContext, plugins: null });
+  if (!result.ok) throw new ConfigFaults(configFile, text, result.faults);
+  const first = result.config;
+  const dataDir = resolve(baseDir, options.dataDir ?? first.data_dir ?? "./var");
+  await mkdir(dataDir, { recursive: true, mode: 0o750 });
+  const lock = await lockDataDir(dataDir);
+  started.defer(() => lock.release());
+  const plugins = await PluginStore.open(join(dataDir, "plugins"), options.prepare);
+  const revisions = await openStore(dataDir);
+  for (const note of revisions.notes) options.log.warn("the revisions were healed", { note });
+  const sourceFile = new SourceFile(configFile, join(dataDir, "source.json"));
+  return { configFile, text, first, dataDir, checkContext, plugins, revisions, sourceFile };
 }
 
-function stateOf(file: string, text: string): string {
-  const sha256 = createHash("sha256").update(text).digest("hex");
-  return `${JSON.stringify({ file, sha256 })}\n`;
-}
+type StartConfig = {
+  readonly revision: number;
+  readonly config: ParsedConfig;
+  /** With secrets in the place of references. */
+  readonly resolved: Config;
+  /** Makes it the durable one; called when the workers serve it. */
+  commit(): Promise<void>;
+};
 
-function faultsOf(error: unknown): readonly Fault[] {
-  if (error instanceof ControlError && Array.isArray(error.fields["faults"])) {
-    return error.fields["faults"] as Fault[];
+// The last revision, which holds what was changed through the admin API since; the file, when it is
+// another one than was applied last.
+async function chooseConfig(state: State): Promise<StartConfig> {
+  const { checkContext, configFile, plugins, revisions, sourceFile, text } = state;
+  const last = await revisions.current();
+  const isFileKnown = last !== null && (await sourceFile.isApplied(text));
+  let config: ParsedConfig;
+  if (isFileKnown) {
+    config = last.config as ParsedConfig;
+  } else {
+    const result = checkConfigText(text, { ...checkContext, plugins: plugins.known() });
+    if (!result.ok) throw new ConfigFaults(configFile, text, result.faults);
+    config = result.config;
   }
-  const message = error instanceof Error ? error.message : String(error);
-  const path = error instanceof ControlError ? String(error.fields["path"] ?? "") : "";
-  return [{ code: "refused", message, path: path === "" ? "" : `/${path.replaceAll(".", "/")}` }];
+  const { config: resolved, faults } = resolveSecrets(config, checkContext);
+  if (faults.length > 0) throw new ConfigFaults(configFile, text, faults);
+  const isNew = last === null || diffConfigs(last.config, config).length > 0;
+  return {
+    revision: (last?.revision ?? 0) + (isNew ? 1 : 0),
+    config,
+    resolved,
+    commit: async () => {
+      if (isNew) await revisions.append({ config, actor: "file", message: configFile });
+      if (!isFileKnown) await sourceFile.markApplied(text);
+    },
+  };
 }
 
-// Known bytes are left alone: what was rolled back since must not come back with a restart.
-async function sow(control: GatewayControl, plugins: PluginStore, seed: Seed): Promise<void> {
-  const { name, file } = seed;
-  const bytes = await readFile(file).catch((error: NodeJS.ErrnoException) => {
-    throw new Error(`the module ${file} of plugin ${name} cannot be read: ${error.code}`);
-  });
-  const digest = digestOf(bytes);
-  const versions = plugins.registry.entry(name)?.versions ?? [];
-  if (versions.some((version) => version.digest === digest)) return;
-  const request = { name, version: null, bytes, makeCurrent: true, sha256: null, actor: "start" };
-  await control.loadPlugin(request);
+async function readModule(name: string, file: string): Promise<Uint8Array> {
+  try {
+    return await readFile(file);
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+    throw new Error(`the module ${file} of plugin ${name} cannot be read: ${code}`, {
+      cause: error,
+    });
+  }
 }
 
 async function readConfig(file: string): Promise<string> {
@@ -236,33 +231,24 @@ async function readConfig(file: string): Promise<string> {
   } catch (error) {
     const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
     const why = code === "ENOENT" ? "there is no such file; -c FILE names another" : code;
-    throw new Error(`the configuration ${file} cannot be read: ${why}`);
+    throw new Error(`the configuration ${file} cannot be read: ${why}`, { cause: error });
   }
 }
 
 async function loadCertificates(
-  listener: ListenerConfig,
-  baseDir: string,
-  dataDir: string,
+  files: readonly { readonly cert_file: string; readonly key_file: string }[],
+  from: { readonly baseDir: string; readonly selfSignedDir: string | null },
 ): Promise<readonly CertificatePem[]> {
   const certificates: CertificatePem[] = [];
-  for (const { cert_file, key_file } of listener.tls?.certificates ?? []) {
+  for (const { cert_file, key_file } of files) {
     certificates.push({
-      cert: await readFile(resolve(baseDir, cert_file), "utf8"),
-      key: await readFile(resolve(baseDir, key_file), "utf8"),
+      cert: await readFile(resolve(from.baseDir, cert_file), "utf8"),
+      key: await readFile(resolve(from.baseDir, key_file), "utf8"),
     });
   }
-  if (listener.tls?.self_signed === true) certificates.push(await selfSignedCertificate(dataDir));
+  if (from.selfSignedDir !== null)
+    certificates.push(await selfSignedCertificate(from.selfSignedDir));
   return certificates;
-}
-
-function checked(
-  file: string,
-  text: string,
-  result: ReturnType<typeof checkConfigText>,
-): ParsedConfig {
-  if (!result.ok) throw new ConfigFaults(file, text, result.faults);
-  return result.config;
 }
 
 function workersOf(config: Config): number {

@@ -4,6 +4,7 @@
 
 import type { Log } from "../base/log.ts";
 import { nowMs } from "../base/clock.ts";
+import { isErrorCode } from "../base/errors.ts";
 import { IdSource } from "../base/ids.ts";
 import { TimerWheel } from "../base/timer-wheel.ts";
 import type { RouteConfig } from "../config/schema.ts";
@@ -15,7 +16,13 @@ import { AccessLog } from "../telemetry/access-log.ts";
 import { LoopDelay } from "../telemetry/loop-delay.ts";
 import { Metrics } from "../telemetry/metrics.ts";
 import { parseToWorker } from "./channel.ts";
-import type { ListenMessage, PrepareMessage, ToPrimary, ToWorker } from "./channel.ts";
+import type {
+  ListenMessage,
+  PrepareMessage,
+  ProfileMessage,
+  ToPrimary,
+  ToWorker,
+} from "./channel.ts";
 import { Generations } from "./generations.ts";
 import type { Generation } from "./generations.ts";
 
@@ -73,7 +80,16 @@ class Worker implements Core {
     this.#requests++;
     const counters = route === null ? this.#metrics.route("") : route.metrics;
     counters.observe(exchange.status, durationMs, exchange.bytesReceived, exchange.bytesSent);
+    const decider = exchange.decidedBy;
+    if (decider?.version === "builtin") this.#countBuiltin(decider.name, exchange.reason);
     this.#accessLog?.write(exchange, durationMs);
+  }
+
+  // Built-in plugins are counted where they decide: a call that lets pass costs no counter.
+  #countBuiltin(name: string, reason: string): void {
+    const counters = this.#metrics.plugin(name, "builtin");
+    if (isErrorCode(reason)) counters.decided("error", reason);
+    else counters.decided("respond", null);
   }
 
   onMessage(value: unknown, handle: unknown): void {
@@ -112,6 +128,9 @@ class Worker implements Core {
         return;
       case "info":
         this.#sendInfo(message.id);
+        return;
+      case "profile":
+        void this.#profile(message);
         return;
       case "ping":
         this.#channel.send({ kind: "pong", at: message.at });
@@ -234,6 +253,16 @@ class Worker implements Core {
         uptimeMs: nowMs() - this.#startedMs,
       },
     });
+  }
+
+  async #profile({ id, of, seconds }: ProfileMessage): Promise<void> {
+    try {
+      const { takeProfile } = await import("../telemetry/profile.ts");
+      this.#channel.send({ kind: "profile", id, nodes: await takeProfile(of, seconds) });
+    } catch (error) {
+      this.log.warn("no profile could be taken", { error });
+      this.#channel.send({ kind: "profile", id, nodes: [] });
+    }
   }
 
   async #drain(): Promise<void> {

@@ -26,6 +26,13 @@ const Algorithm = Type.Enum([
   "HS512",
 ]);
 
+// A public key, or octets `k` that are a secret.
+const Jwk = Type.Unsafe<Readonly<Record<string, unknown>>>({
+  type: "object",
+  properties: { k: { type: "string", minLength: 1, maxLength: 8192, secret: true } },
+  patternProperties: { "^.*$": {} },
+});
+
 const Key = Type.Object(
   {
     kid: Type.Optional(Text),
@@ -33,7 +40,7 @@ const Key = Type.Object(
     // One of these three; which one fits the algorithm is checked when the key is loaded.
     secret: Type.Optional(Type.String({ minLength: 1, maxLength: 8192, secret: true })),
     public_key: Type.Optional(Type.String({ minLength: 1, maxLength: 65_536 })),
-    jwk: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+    jwk: Type.Optional(Jwk),
   },
   closed,
 );

@@ -9,8 +9,8 @@ import type {
   JwtConfigSchema,
   RateLimitConfigSchema,
 } from "./builtin-schemas.ts";
-import { pointer } from "./fault-list.ts";
-import type { FaultList } from "./fault-list.ts";
+import { HIDDEN, pointer } from "./fault-list.ts";
+import type { FaultList, PlacedFault } from "./fault-list.ts";
 import { isGiven } from "./sound.ts";
 import type { Sound } from "./sound.ts";
 
@@ -79,22 +79,19 @@ function checkKey(key: JwtKey, { path, faults }: World, permitted: JwtConfig["al
   }
   const { jwk, public_key: pem } = key;
   if (pem !== undefined && (pem.includes("PRIVATE KEY") || !isPublicKey(pem))) {
-    // What was pasted here may be a private key: it is not repeated.
-    const message = "not a public key";
     const allowed = 'PEM text that begins with "-----BEGIN PUBLIC KEY-----"';
-    faults.add({ code: "out_of_range", message, path: `${path}/public_key`, allowed, at: "value" });
+    faults.add(notPublic(`${path}/public_key`, allowed));
   }
   if (jwk === undefined || jwk.kty === "oct") return;
   if (jwk.d === undefined && isPublicKey({ key: jwk as JsonWebKeyInput["key"], format: "jwk" }))
     return;
+  faults.add(notPublic(`${path}/jwk`, "a public JWK"));
+}
+
+// What was pasted here may be a private key: it is not repeated.
+function notPublic(path: string, allowed: string): PlacedFault {
   const message = "not a public key";
-  faults.add({
-    code: "out_of_range",
-    message,
-    path: `${path}/jwk`,
-    allowed: "a public JWK",
-    at: "value",
-  });
+  return { code: "out_of_range", message, path, found: HIDDEN, allowed, at: "value" };
 }
 
 function checkRateLimit(config: RateLimitConfig, { path, faults }: World): void {

@@ -34,10 +34,13 @@ export type Rules = {
 /** Adds every fault that the schema does not know of. */
 export function checkRules(config: Sound<Config>, rules: Rules): void {
   const { context, faults } = rules;
-  const { listeners = [], upstreams = [], routes = [], consumers = [] } = config;
-  for (const [key, list] of Object.entries({ listeners, upstreams, routes, consumers })) {
-    checkUnique(list, `/${key}`, faults);
-  }
+  const { certificates = [], listeners = [], upstreams = [] } = config;
+  const { routes = [], consumers = [] } = config;
+  const named = { certificates, listeners, upstreams, routes, consumers };
+  for (const [key, list] of Object.entries(named)) checkUnique(list, `/${key}`, faults);
+  certificates.forEach((files, i) => {
+    if (files !== undefined) checkCertificate(files, `/certificates/${i}`, rules);
+  });
   checkListeners(config, rules);
   upstreams.forEach((upstream, i) => {
     if (upstream !== undefined) checkUpstream(upstream, `/upstreams/${i}`, rules);
@@ -97,16 +100,27 @@ function checkListeners(config: Sound<Config>, rules: Rules): void {
   take(config.admin?.listen, "/admin/listen");
   config.listeners?.forEach((listener, i) => {
     take(listener?.address, `/listeners/${i}/address`);
-    checkListenerTls(listener?.tls, `/listeners/${i}/tls`, rules);
+    const path = `/listeners/${i}/tls`;
+    checkListenerTls(listener?.tls, { path, hasShared: isSharing(config) }, rules);
   });
 }
 
-function checkListenerTls(tls: Sound<ListenerConfig["tls"]>, path: string, rules: Rules): void {
+// True when there are certificates for every listener, or when that cannot be told.
+function isSharing(config: Sound<Config>): boolean {
+  const { certificates } = config;
+  return certificates === undefined ? isGiven(config, "certificates") : certificates.length > 0;
+}
+
+function checkListenerTls(
+  tls: Sound<ListenerConfig["tls"]>,
+  { path, hasShared }: { path: string; hasShared: boolean },
+  rules: Rules,
+): void {
   if (tls === undefined) return;
   const { certificates = [] } = tls;
   const isUnknown = certificates.length === 0 && tls.certificates === undefined;
   const lacks = certificates.length === 0 && !(isUnknown && isGiven(tls, "certificates"));
-  if (lacks && (tls.self_signed === false || !isGiven(tls, "self_signed"))) {
+  if (lacks && !hasShared && (tls.self_signed === false || !isGiven(tls, "self_signed"))) {
     const allowed = "certificates: [{ cert_file, key_file }], or self_signed: true";
     rules.faults.missing(path, allowed, "TLS needs a certificate");
   }

@@ -34,7 +34,7 @@ export function formatDiff(
 type Side = { readonly real: unknown; readonly shown: unknown };
 
 function compare(a: Side, b: Side, path: string, lines: DiffLine[]): void {
-  if (Object.is(a.real, b.real)) return;
+  if (a.real === b.real) return;
   if (a.real === undefined) lines.push({ op: "add", path, to: b.shown });
   else if (b.real === undefined) lines.push({ op: "remove", path, from: a.shown });
   else if (isNamedList(a.real) && isNamedList(b.real)) compareNamed(a, b, path, lines);
@@ -122,7 +122,7 @@ function isAlignedList(a: unknown, b: unknown): boolean {
 }
 
 function isEqual(a: unknown, b: unknown): boolean {
-  if (Object.is(a, b)) return true;
+  if (a === b) return true;
   if (Array.isArray(a) && Array.isArray(b)) {
     return a.length === b.length && a.every((item, i) => isEqual(item, b[i]));
   }

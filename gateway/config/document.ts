@@ -9,12 +9,15 @@ import type { PlacedFault } from "./fault-list.ts";
 import { findJsonTrouble, locateJson, surveyJson } from "./json-text.ts";
 import { readYaml } from "./yaml-text.ts";
 
-const DEPTH_MAX = 64;
+/** Levels of maps and lists in a configuration. */
+export const DEPTH_MAX = 64;
 const REPEATED_MAX = 100;
 // A YAML parser needs about 0.6 s and 100 times the text's size for each MiB; JSON a fraction.
 const YAML_BYTES_MAX = 16 * 1024 * 1024;
 // Up to this size a text that begins like JSON, but is not, may still be YAML's own braces.
 const FLOW_CHARS_MAX = 1024 * 1024;
+// YAML's own seldom quotes its keys: what is neither is taken for JSON that is broken.
+const JSON_START = /^\uFEFF?\s*\{\s*"/;
 
 /** A parsed text. */
 export type ConfigDocument = {
@@ -42,7 +45,9 @@ export function readDocument(text: string): ConfigDocument | readonly Fault[] {
     return [{ code: "too_large", message, path: "" }];
   }
   const yaml = readYaml(text);
-  if (!("value" in yaml)) return troubled(text, yaml);
+  if (!("value" in yaml)) {
+    return troubled(text, JSON_START.test(text) ? [jsonTrouble(text)] : yaml);
+  }
   return {
     value: yaml.value,
     place: (faults) => placed(text, faults, ({ path, at }) => yaml.find(path, at)),
@@ -58,8 +63,7 @@ function readJson(source: string): ConfigDocument | readonly Fault[] | null {
     value = JSON.parse(text);
   } catch {
     if (text.length <= FLOW_CHARS_MAX) return null;
-    const { offset, expected } = findJsonTrouble(text) ?? { offset: 0, expected: "JSON" };
-    return troubled(text, [{ code: "syntax", message: `expected ${expected} here`, offset }]);
+    return troubled(text, [jsonTrouble(text)]);
   }
   const { depth, repeated } = surveyJson(text);
   if (depth > DEPTH_MAX) {
@@ -84,6 +88,14 @@ function readJson(source: string): ConfigDocument | readonly Fault[] | null {
       return placed(text, faults, ({ path, at }) => places.get(path)?.[at] ?? 0);
     },
   };
+}
+
+function jsonTrouble(text: string): Trouble {
+  const { offset, expected } = findJsonTrouble(text.replace(/^\uFEFF/, " ")) ?? {
+    offset: 0,
+    expected: "JSON",
+  };
+  return { code: "syntax", message: `expected ${expected} here`, offset };
 }
 
 // What no text editor writes: control characters, the mark left by bytes that are not UTF-8.

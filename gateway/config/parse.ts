@@ -4,7 +4,7 @@
 import { BUILTIN_SCHEMAS } from "./builtin-schemas.ts";
 import { checkRules } from "./check.ts";
 import type { CheckContext } from "./context.ts";
-import { readDocument } from "./document.ts";
+import { DEPTH_MAX, readDocument } from "./document.ts";
 import type { Fault } from "./fault.ts";
 import { FaultList, withoutPlace } from "./fault-list.ts";
 import { checkSchema, compileSchema } from "./schema-faults.ts";
@@ -42,9 +42,19 @@ export function checkConfigValue(value: unknown, context: CheckContext): Checked
     const message = error instanceof Error ? error.message.split("\n", 1)[0] : String(error);
     return { ok: false, faults: [{ code: "syntax", message: `not JSON: ${message}`, path: "" }] };
   }
+  if (isDeeper(copy, DEPTH_MAX)) {
+    const message = `nested deeper than ${DEPTH_MAX} levels`;
+    return { ok: false, faults: [{ code: "syntax", message, path: "" }] };
+  }
   const { faults, size } = findFaults(copy, context);
   if (size === 0) return { ok: true, config: copy as ParsedConfig };
   return { ok: false, faults: faults.map(withoutPlace) };
+}
+
+// What is checked and kept recurses.
+function isDeeper(value: unknown, levels: number): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return levels === 0 || Object.values(value).some((child) => isDeeper(child, levels - 1));
 }
 
 function findFaults(value: unknown, context: CheckContext): FaultList {

@@ -284,7 +284,8 @@ class Walk {
   #wrongType(value: unknown, allowed: string, isSecret = false): void {
     const found = isSecret && typeof value !== "object" ? HIDDEN : show(value);
     const message = `found ${found} where ${allowed} belongs`;
-    this.#add({ code: "wrong_type", message, found, allowed });
+    // A list or a map may hold the secret: then its line is not to be shown either.
+    this.#add({ code: "wrong_type", message, found: isSecret ? HIDDEN : found, allowed });
   }
 }
 

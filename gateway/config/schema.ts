@@ -34,6 +34,15 @@ const Certificate = Type.Object(
   closed,
 );
 
+const NamedCertificate = Type.Object(
+  {
+    name: Name,
+    cert_file: Type.String({ minLength: 1 }),
+    key_file: Type.String({ minLength: 1 }),
+  },
+  closed,
+);
+
 const Listener = Type.Object(
   {
     name: Name,
@@ -343,6 +352,12 @@ export const ConfigSchema = Type.Object(
       }),
     ),
     drain_ms: Milliseconds(0, 3_600_000, 30_000),
+    certificates: Type.Optional(
+      Type.Array(NamedCertificate, {
+        maxItems: 1000,
+        description: "for every listener with TLS, beside its own; the client's name chooses",
+      }),
+    ),
     listeners: Type.Optional(Type.Array(Listener, { maxItems: 100 })),
     upstreams: Type.Optional(Type.Array(Upstream, { maxItems: LIMITS.upstreamsMax })),
     routes: Type.Optional(Type.Array(Route, { maxItems: LIMITS.routesMax })),

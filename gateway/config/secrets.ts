@@ -55,7 +55,7 @@ export function checkSecrets(config: Sound<Config>, source: Source, faults: Faul
       if (attachment?.plugin !== "jwt" || !Array.isArray(attachment.config?.keys)) return;
       const path = `/routes/${i}/plugins/${j}/config/keys`;
       attachment.config.keys.forEach((key, k) => {
-        checkKeySecret(key, `${path}/${k}/secret`, { source, faults });
+        checkKeySecret(key, `${path}/${k}`, { source, faults });
       });
     });
   });
@@ -80,14 +80,24 @@ function checkKeySecret(
   path: string,
   { source, faults }: { source: Source; faults: FaultList },
 ): void {
-  const { secret: text, alg } = (key ?? {}) as { secret?: unknown; alg?: unknown };
-  if (typeof text !== "string") return;
-  const secret = resolveOne(text, path, source, faults);
+  type Parts = { secret?: unknown; alg?: unknown; jwk?: { k?: unknown } | null };
+  const { secret: text, alg, jwk } = (key ?? {}) as Parts;
+  if (typeof jwk?.k === "string") resolveOne(jwk.k, `${path}/jwk/k`, source, faults);
+  // An empty one does not fit the schema: that is said already.
+  if (typeof text !== "string" || text === "") return;
+  const secret = resolveOne(text, `${path}/secret`, source, faults);
   const bits = typeof alg === "string" && /^HS\d+$/.test(alg) ? Number(alg.slice(2)) : 256;
   if (secret === null || Buffer.byteLength(secret) * 8 >= bits) return;
   const message = `the secret is shorter than the ${bits / 8} bytes that HS${bits} needs`;
   const allowed = `at least ${bits / 8} bytes`;
-  faults.add({ code: "out_of_range", message, path, found: MASK, allowed, at: "value" });
+  faults.add({
+    code: "out_of_range",
+    message,
+    path: `${path}/secret`,
+    found: MASK,
+    allowed,
+    at: "value",
+  });
 }
 
 // Null after adding the fault.

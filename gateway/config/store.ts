@@ -22,8 +22,9 @@ export type Revision = RevisionFacts & { readonly config: Config };
 
 type RevisionFile = Revision & { readonly checksum: string };
 
-// The facts come first in a file: a list of revisions reads no configuration.
-const HEAD_BYTES = 4096;
+// The facts come first in a file: a list of revisions reads no configuration. Actor and message
+// take at most six bytes for each character, as JSON writes control characters.
+const HEAD_BYTES = 8192;
 const HEAD_END = ',"config":';
 const FACT_CHARS_MAX = 500;
 
@@ -61,7 +62,7 @@ export class RevisionStore {
   /** Finds the live revision and removes what was never acknowledged. */
   async heal(): Promise<void> {
     const text = await readFile(this.#currentPath(), "utf8").catch(() => null);
-    const named = text !== null && /^[1-9]\d{0,14}\n$/.test(text) ? Number(text) : 0;
+    const named = revisionNamedBy(text ?? "");
     // Without a pointer one lone first revision is what a crash left over of a first start. With a
     // damaged one nothing says which were acknowledged: then all count.
     const isFirstStart = text === null && this.#numbers.length === 1 && this.#numbers[0] === 1;
@@ -78,7 +79,7 @@ export class RevisionStore {
       this.#current = revision;
       if (revision === named) return;
       this.notes.push(`revision ${revision} is live: the pointer or what it names is damaged`);
-      await writeFileDurably(this.#currentPath(), `${revision}\n`);
+      await writeFileDurably(this.#currentPath(), pointerTo(revision));
       return;
     }
   }
@@ -130,7 +131,7 @@ export class RevisionStore {
     const rest = { ...facts, config: entry.config };
     const file: RevisionFile = { ...rest, checksum: checksumOf(rest) };
     await writeFileDurably(this.#path(revision), `${JSON.stringify(file)}\n`);
-    await writeFileDurably(this.#currentPath(), `${revision}\n`);
+    await writeFileDurably(this.#currentPath(), pointerTo(revision));
     this.#numbers.push(revision);
     this.#current = revision;
     await this.#prune();
@@ -174,6 +175,22 @@ function revisionOf(name: string): number {
   return match === null ? 0 : Number(match[1]);
 }
 
+// With a checksum: a number that a flipped bit turned into a lower one would have the revisions
+// above it removed.
+function pointerTo(revision: number): string {
+  return `${revision} ${sha256(String(revision)).slice(0, 16)}\n`;
+}
+
+// 0 for a pointer that is damaged.
+function revisionNamedBy(text: string): number {
+  const revision = Number.parseInt(text, 10);
+  return revision > 0 && pointerTo(revision) === text ? revision : 0;
+}
+
 function checksumOf(revision: Revision): string {
-  return createHash("sha256").update(JSON.stringify(revision)).digest("hex");
+  return sha256(JSON.stringify(revision));
+}
+
+function sha256(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
 }

@@ -2,8 +2,8 @@
 // too: no tags, no directives, no second document, no keys but text. Aliases are allowed and what
 // they stand for in all is bounded, so that a small text cannot become a large value.
 
-import { LineCounter, isAlias, isMap, isScalar, isSeq, parseDocument } from "yaml";
-import type { Document, Node, Pair } from "yaml";
+import { LineCounter, isAlias, isMap, isScalar, isSeq, parseDocument, visit } from "yaml";
+import type { Document, Node, Pair, YAMLError } from "yaml";
 import { pointerSteps } from "./fault-list.ts";
 
 const DEPTH_MAX = 64;
@@ -45,10 +45,11 @@ export function readYaml(text: string): YamlText | readonly YamlTrouble[] {
   const troubles: YamlTrouble[] = [...document.errors, ...document.warnings].map((error) => ({
     code: "syntax",
     message: wordsOf(error.code, error.message),
-    offset: error.pos[0],
+    offset: offsetOf(error, document),
   }));
   if (document.directives?.yaml.explicit === true && document.directives.yaml.version !== "1.2") {
-    troubles.push({ code: "syntax", message: "only YAML 1.2 is read", offset: 0 });
+    const offset = Math.max(0, text.search(/^%YAML/m));
+    troubles.push({ code: "syntax", message: "only YAML 1.2 is read", offset });
   }
   if (troubles.length > 0) return troubles.slice(0, TROUBLES_MAX);
   const converter = new Converter();
@@ -68,12 +69,26 @@ function wordsOf(code: string, message: string): string {
   return firstLine.charAt(0).toLowerCase() + firstLine.slice(1);
 }
 
+// A quote that nothing closes is missed at the end of the text, but seen where it opens.
+function offsetOf({ code, message, pos }: YAMLError, document: Document): number {
+  let [offset] = pos;
+  if (code !== "MISSING_CHAR" || !/closing ['"]quote/.test(message)) return offset;
+  visit(document, {
+    Scalar(_key, { range }) {
+      if (range?.[2] !== pos[0]) return undefined;
+      [offset] = range;
+      return visit.BREAK;
+    },
+  });
+  return offset;
+}
+
 class Converter {
   readonly troubles: YamlTrouble[] = [];
   readonly #anchors = new Map<string, unknown>();
-  /** What each alias stands for: its anchor may be given anew further down. */
+  /** The node that each alias stands for, settled when it is met: anchors may be given anew. */
   readonly #targets = new Map<unknown, unknown>();
-  /** Anchored nodes that are being converted. */
+  /** Anchored nodes that are being converted: an alias of one, inside of it, would never end. */
   readonly #open = new Set<unknown>();
   #aliased = 0;
   #insideAlias = 0;
@@ -96,8 +111,7 @@ class Converter {
 
   #content(node: unknown, depth: number): unknown {
     if (isScalar(node)) {
-      // A long text that is repeated counts as the values that would be as large.
-      if (this.#insideAlias > 0) this.#aliased += (node.source?.length ?? 0) >> 6;
+      this.#countText(node.source ?? "");
       return node.value;
     }
     if (isSeq(node)) return node.items.map((item) => this.convert(item, depth + 1));
@@ -110,6 +124,7 @@ class Converter {
         this.#refuse(key, `the key ${JSON.stringify(name)} is given twice`, "duplicate");
       }
       keys.add(name);
+      this.#countText(name);
       const converted = this.convert(child, depth + 1);
       // Assigning to __proto__ would set the prototype; the schema refuses the key later.
       if (name !== "__proto__") value[name] = converted;
@@ -118,23 +133,35 @@ class Converter {
     return value;
   }
 
+  // A long text that is repeated counts as so many values as would be as large.
+  #countText(text: string): void {
+    if (this.#insideAlias > 0) this.#aliased += text.length >> 6;
+  }
+
   #follow(alias: Node & { source: string }, depth: number): unknown {
-    const target = this.#targets.get(alias) ?? this.#anchors.get(alias.source);
+    if (!this.#targets.has(alias)) this.#targets.set(alias, this.#targetOf(alias));
+    const target = this.#targets.get(alias);
+    if (target === null) return null;
+    this.#insideAlias++;
+    const value = this.convert(target, depth);
+    this.#insideAlias--;
+    if (this.#aliased > ALIASED_MAX && this.#insideAlias === 0 && !this.#isOverrun) {
+      this.#isOverrun = true;
+      this.#refuse(alias, `aliases stand for more than ${ALIASED_MAX} values`);
+    }
+    return value;
+  }
+
+  // Null after refusing.
+  #targetOf(alias: Node & { source: string }): unknown {
+    const target = this.#anchors.get(alias.source);
     if (target === undefined) {
       return this.#refuse(alias, `the alias *${alias.source} names nothing before it`);
     }
     if (this.#open.has(target)) {
       return this.#refuse(alias, `the alias *${alias.source} stands within what it names`);
     }
-    this.#targets.set(alias, target);
-    this.#insideAlias++;
-    const value = this.convert(target, depth);
-    this.#insideAlias--;
-    if (this.#aliased > ALIASED_MAX && !this.#isOverrun) {
-      this.#isOverrun = true;
-      this.#refuse(alias, `aliases stand for more than ${ALIASED_MAX} values`);
-    }
-    return value;
+    return target;
   }
 
   #refuse(node: unknown, message: string, code: YamlTrouble["code"] = "syntax"): null {

@@ -2,7 +2,6 @@
 // well: a plugin that fails half way leaves no trace. Everything a plugin says is checked here, for
 // both ways of saying it: host functions and JSON output.
 
-import { GatewayError } from "../base/errors.ts";
 import type { Exchange } from "../exchange.ts";
 import { normalizeTarget } from "../routing/normalize.ts";
 import { isFieldValue, isToken } from "../wire/chars.ts";
@@ -128,11 +127,29 @@ export class Decision {
       return "the output is not JSON";
     }
     if (!isRecord(parsed)) return "the output is not a JSON object";
+    const action = parsed["action"] ?? "continue";
+    for (const key of ["status", "body", "headers"]) {
+      // A denial whose action was forgotten must not let pass.
+      if (key in parsed && action !== "respond") return `${key} goes with "action": "respond"`;
+    }
     for (const [key, value] of Object.entries(parsed)) {
       const why = this.#takeField(key, value, parsed);
       if (why !== null) return why;
     }
     return null;
+  }
+
+  /** What makes a decision of the request phase meaningless, or null. */
+  requestFault(): string | null {
+    return this.#headers.length > 0 && this.#status === 0
+      ? "a response header without respond"
+      : null;
+  }
+
+  /** What a decision of the response phase asks for and cannot have, or null. */
+  responseFault(): string | null {
+    const isLate = this.#status !== 0 || this.#path !== null || this.#requestEdits.length > 0;
+    return isLate || this.#headers.length > 0 ? "the response phase only edits the response" : null;
   }
 
   /** Carries out a decision of the request phase. */
@@ -152,11 +169,8 @@ export class Decision {
     return null;
   }
 
-  /** Carries out a decision of the response phase; it cannot answer any more. */
+  /** Carries out a decision of the response phase that has no `responseFault`. */
   applyToResponse(exchange: Exchange, response: ResponseView): void {
-    if (this.#status !== 0 || this.#path !== null || this.#requestEdits.length > 0) {
-      throw new GatewayError("PLUGIN_BAD_OUTPUT", "the response phase only edits the response");
-    }
     for (const [name, value] of this.#responseEdits) {
       if (value === null) response.remove(name);
       else response.set(name, value);

@@ -143,13 +143,13 @@ class Bridge implements Plugin {
       const detail = `${outcome.code}: ${outcome.detail}`;
       return { code: ERROR_CODES[outcome.code], detail };
     }
-    if (outcome.output === null) return null;
-    const text = Buffer.from(
-      outcome.output.buffer,
-      outcome.output.byteOffset,
-      outcome.output.length,
-    );
-    const why = this.#context.decision.takeJson(text.toString("utf8"));
+    const { decision, response } = this.#context;
+    let why: string | null = null;
+    if (outcome.output !== null) {
+      const { buffer, byteOffset, length } = outcome.output;
+      why = decision.takeJson(Buffer.from(buffer, byteOffset, length).toString("utf8"));
+    }
+    why ??= response === null ? decision.requestFault() : decision.responseFault();
     return why === null ? null : { code: "PLUGIN_BAD_OUTPUT", detail: why };
   }
 
@@ -169,7 +169,13 @@ class Bridge implements Plugin {
   #input(exchange: Exchange): string | null {
     if (this.#options.manifest?.input !== "json") return null;
     const headers: Record<string, string> = Object.create(null) as Record<string, string>;
-    exchange.head.fields.forEach((name) => (headers[name] = exchange.header(name) ?? ""));
+    const show = (name: string) => {
+      const value = exchange.header(name);
+      if (value !== null) headers[name] = value;
+    };
+    exchange.head.fields.forEach(show);
+    // Also what plugins before this one have set.
+    for (const name of exchange.requestEdits?.keys() ?? []) show(name);
     return JSON.stringify({
       method: exchange.method,
       path: exchange.path,

@@ -159,12 +159,19 @@ export class PluginMetrics {
     this.#base = row.base;
   }
 
-  /** Counts a call: what it came to, the error's code (null without one), its microseconds. */
-  observe(decision: Decision, code: ErrorCode | null, micros: number): void {
+  /** Counts a decision: what the call came to, and the error's code, null without one. */
+  decided(decision: Decision, code: ErrorCode | null): void {
     const slab = this.#slab;
     const base = this.#base;
     slab[base + (decision === "continue" ? 0 : decision === "respond" ? 1 : 2)]++;
     if (code !== null) slab[base + PLUGIN_ROW.errors + (ERROR_INDEX.get(code) as number)]++;
+  }
+
+  /** Counts a decision and the microseconds it took. */
+  observe(decision: Decision, code: ErrorCode | null, micros: number): void {
+    this.decided(decision, code);
+    const slab = this.#slab;
+    const base = this.#base;
     slab[base + PLUGIN_ROW.buckets + bucketOf(CALL_BOUNDS_US, micros)]++;
     slab[base + PLUGIN_ROW.sumUs] += micros;
   }

@@ -128,7 +128,10 @@ class ConsistentHash extends Counting {
   constructor(options: BalancerOptions) {
     super(options);
     const total = this.weights.reduce((sum, weight) => sum + weight, 0);
-    const perWeight = Math.min(POINTS_PER_WEIGHT, POINTS_MAX / Math.max(total, 1));
+    // Halved, not scaled: a target that goes changes the total, but only where it crosses a halving
+    // do the others' points, and with them their keys, change as well.
+    let perWeight = POINTS_PER_WEIGHT;
+    while (total * perWeight > POINTS_MAX) perWeight /= 2;
     const ring: { point: number; owner: number }[] = [];
     options.targets.forEach(({ address, weight }, owner) => {
       const count = weight === 0 ? 0 : Math.max(1, Math.round(weight * perWeight));

@@ -92,6 +92,22 @@ export class FieldList {
     return null;
   }
 
+  /**
+   * Values of all fields of this lower-case name as one, in order, or null: joined by commas (RFC
+   * 9110, 5.3), cookies by semicolons (RFC 6265, 5.4). Who decides by a field must see every copy of
+   * it, or could be passed with a second one that the origin reads.
+   */
+  getAll(nameLower: string): string | null {
+    const { at, text } = this;
+    let found: string | null = null;
+    for (let i = 0; i < at.length; i += STRIDE) {
+      if (at[i + 4] === FIELD.DROPPED || !equalsLower(text, at[i], at[i + 1], nameLower)) continue;
+      const value = text.slice(at[i + 2], at[i + 3]);
+      found = found === null ? value : `${found}${nameLower === "cookie" ? "; " : ", "}${value}`;
+    }
+    return found;
+  }
+
   /** Number of fields. */
   get count(): number {
     return this.at.length / STRIDE;

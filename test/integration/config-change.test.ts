@@ -28,7 +28,7 @@ test("200 changes under load fail no request, and each is live when it is acknow
   };
   const gateway = await startGateway(t, { workers: 2, config: base });
   const url = `http://127.0.0.1:${gateway.port()}`;
-  const load = startLoad({ port: gateway.port(), rate: RATE });
+  const load = startLoad(t, { port: gateway.port(), rate: RATE });
   for (let i = 1; i <= CHANGES; i++) {
     const answer = await gateway.admin("PUT", "/admin/routes/extra", route("extra", `/extra-${i}`));
     assert.ok(answer.status === 200 || answer.status === 201, answer.text);
@@ -54,7 +54,7 @@ test("10,000 routes are applied without holding up a worker", async (t) => {
   });
   const routes = Array.from({ length: ROUTES }, (_, i) => route(`route-${i}`, `/service-${i}`));
   const live = (await gateway.admin("GET", "/admin/config")).body as Config;
-  const load = startLoad({ port: gateway.port(), rate: RATE, path: "/service-77/x" });
+  const load = startLoad(t, { port: gateway.port(), rate: RATE, path: "/service-77/x" });
   await load.answered(100);
   const beganMs = performance.now();
   const body = JSON.stringify({ ...live, routes: [route("first", "/"), ...routes] });

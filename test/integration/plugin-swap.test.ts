@@ -24,7 +24,7 @@ test("200 uploads in a row under load: none fails a request, none is seen half",
   });
   const seen = new Set<string>();
   let live = versionText(0);
-  const load = startLoad({
+  const load = startLoad(t, {
     port: gateway.port(),
     rate: RATE,
     mark: () => live,

@@ -2,6 +2,7 @@
 // read to its end. What is not a whole response with the expected status is a failure, and kept.
 
 import net from "node:net";
+import type { TestContext } from "node:test";
 
 export type LoadOptions = {
   readonly port: number;
@@ -40,8 +41,8 @@ export type LoadResult = {
 const ANSWER_MS = 10_000;
 const TICK_MS = 5;
 
-/** Starts sending. A connection that the server closes between two requests is made anew. */
-export function startLoad(options: LoadOptions): Load {
+/** Starts sending, until the test ends at the latest. A connection that the server closes between two requests is made anew. */
+export function startLoad(t: TestContext, options: LoadOptions): Load {
   const { rate, connections = 16 } = options;
   const failures: string[] = [];
   const watchers = new Set<() => void>();
@@ -63,6 +64,10 @@ export function startLoad(options: LoadOptions): Load {
       });
     }
   }, TICK_MS);
+  t.after(() => {
+    clearInterval(timer);
+    for (const client of clients) client.close();
+  });
   const until = (ready: () => boolean) =>
     new Promise<void>((resolve) => {
       const look = () => {
@@ -123,6 +128,7 @@ class Client {
   }
 
   close(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
     this.#socket?.destroy();
     this.#socket = null;
   }

@@ -1,4 +1,4 @@
-// Routes, upstreams, listeners and consumers, each as a resource of its own: a write is an edit of the
+// Routes, upstreams, listeners, certificates and consumers, each as a resource of its own: a write is an edit of the
 // whole configuration, checked whole, and answers with its revision.
 
 import { MASK, maskSecrets } from "../../../gateway/config/secrets.ts";
@@ -9,7 +9,7 @@ import type { ApplyOptions } from "../control.ts";
 import { jsonBody } from "../json-body.ts";
 import type { ApiRequest, ApiResponse, ApiRoute } from "../route.ts";
 
-const KINDS = ["routes", "upstreams", "listeners", "consumers"] as const;
+const KINDS = ["routes", "upstreams", "listeners", "certificates", "consumers"] as const;
 type Kind = (typeof KINDS)[number];
 type Entity = { readonly name: string };
 

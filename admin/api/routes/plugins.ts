@@ -2,7 +2,7 @@
 
 import { LIMITS } from "../../../gateway/base/limits.ts";
 import { ControlError } from "../control.ts";
-import type { PluginSample, PluginVersionInfo } from "../control.ts";
+import type { Control, PluginSample, PluginVersionInfo } from "../control.ts";
 import { jsonBody } from "../json-body.ts";
 import type { ApiRequest, ApiResponse, ApiRoute } from "../route.ts";
 
@@ -42,7 +42,7 @@ export const PLUGIN_ROUTES: readonly ApiRoute[] = [
     path: "/admin/plugins",
     summary: "All plugins with their versions",
     key: "needed",
-    handle: ({ control }) => ({ status: 200, body: grouped(control.plugins()) }),
+    handle: ({ control }) => ({ status: 200, body: grouped(control) }),
   },
   {
     method: "GET",
@@ -50,7 +50,7 @@ export const PLUGIN_ROUTES: readonly ApiRoute[] = [
     summary: "One plugin with its versions",
     key: "needed",
     handle: ({ control, params }) => {
-      const found = grouped(control.plugins()).find(({ name }) => name === params["name"]);
+      const found = grouped(control).find(({ name }) => name === params["name"]);
       if (found === undefined) throw unknownPlugin(params["name"]);
       return { status: 200, body: found };
     },
@@ -155,13 +155,20 @@ function shown(info: PluginVersionInfo): ShownVersion {
   };
 }
 
-function grouped(
-  infos: readonly PluginVersionInfo[],
-): { name: string; current: string | null; versions: ShownVersion[] }[] {
-  const byName = Map.groupBy(infos, ({ name }) => name);
+type ShownPlugin = {
+  readonly name: string;
+  readonly current: string | null;
+  /** What was current before, the latest last. */
+  readonly history: readonly string[];
+  readonly versions: readonly ShownVersion[];
+};
+
+function grouped(control: Control): ShownPlugin[] {
+  const byName = Map.groupBy(control.plugins(), ({ name }) => name);
   return [...byName].map(([name, versions]) => ({
     name,
     current: versions.find(({ current }) => current)?.version ?? null,
+    history: control.pluginHistory(name),
     versions: versions.map(shown),
   }));
 }

@@ -1,5 +1,6 @@
 // How the gateway is: for people, load balancers and Prometheus.
 
+import { ControlError } from "../control.ts";
 import type { Status, WorkerInfo } from "../control.ts";
 import type { ApiRoute } from "../route.ts";
 
@@ -49,6 +50,19 @@ export const STATUS_ROUTES: readonly ApiRoute[] = [
       body: (await control.status()).workers.map(shownWorker),
     }),
   },
+  ...(["profile", "heap"] as const).map((name): ApiRoute => ({
+    method: "GET",
+    path: `/debug/pprof/${name}`,
+    summary: `A ${name === "heap" ? "heap" : "CPU"} profile of all workers, for go tool pprof`,
+    key: "needed",
+    query: ["seconds"],
+    handle: async ({ control, query }) => ({
+      status: 200,
+      text: await control.profile(name === "heap" ? "heap" : "cpu", secondsOf(query)),
+      contentType: "application/octet-stream",
+      headers: { "content-disposition": `attachment; filename="${name}.pb.gz"` },
+    }),
+  })),
   {
     method: "POST",
     path: "/admin/drain",
@@ -60,6 +74,16 @@ export const STATUS_ROUTES: readonly ApiRoute[] = [
     },
   },
 ];
+
+const SECONDS_MAX = 60;
+const SECONDS_DEFAULT = 10;
+
+function secondsOf(query: URLSearchParams): number {
+  const text = query.get("seconds") ?? String(SECONDS_DEFAULT);
+  const seconds = /^\d{1,2}$/.test(text) ? Number(text) : 0;
+  if (seconds >= 1 && seconds <= SECONDS_MAX) return seconds;
+  throw new ControlError(400, "bad_parameter", `seconds is a number from 1 to ${SECONDS_MAX}.`);
+}
 
 export type ShownStatus = ReturnType<typeof shownStatus>;
 

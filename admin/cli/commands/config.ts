@@ -165,7 +165,7 @@ function examine({ file, text }: LoadedFile): {
   return { config: checked.config, faults: resolveSecrets(checked.config, source).faults };
 }
 
-const LISTS = ["listeners", "upstreams", "routes", "consumers"] as const;
+const LISTS = ["certificates", "listeners", "upstreams", "routes", "consumers"] as const;
 
 // What the file names replaces what is live; the rest stays where it was.
 function mergeKeeping(live: Config, file: Config): { config: Config; kept: readonly string[] } {

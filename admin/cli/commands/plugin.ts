@@ -18,6 +18,7 @@ type Version = {
 type Plugin = {
   readonly name: string;
   readonly current: string | null;
+  readonly history: readonly string[];
   readonly versions: readonly Version[];
 };
 
@@ -113,7 +114,7 @@ export async function removeCommand(
   return EXIT.ok;
 }
 
-/** Makes an earlier version current: the one before in version order, unless one is named. */
+/** Makes an earlier version current: the one that was current before, unless one is named. */
 export async function rollbackPluginCommand(
   name: string,
   wanted: string | undefined,
@@ -122,10 +123,12 @@ export async function rollbackPluginCommand(
 ): Promise<number> {
   const path = `/admin/plugins/${encodeURIComponent(name)}`;
   const { body: plugin } = await client.call<Plugin>("GET", path);
-  const at = plugin.versions.findIndex(({ current }) => current);
-  const version = wanted ?? plugin.versions[at + 1]?.version;
+  const version = wanted ?? plugin.history.at(-1);
   if (version === undefined) {
-    throw new CliError(`${name}@${plugin.current} is the oldest version there is`, EXIT.no);
+    throw new CliError(
+      `${name}@${plugin.current} is the only version that ever was current`,
+      EXIT.no,
+    );
   }
   const { body } = await client.call<{ from: string; to: string }>("PUT", `${path}/current`, {
     body: JSON.stringify({ version }),

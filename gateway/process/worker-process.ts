@@ -3,8 +3,8 @@
 
 import cluster from "node:cluster";
 import { flushCompileCache } from "node:module";
-import { createLog } from "./base/log.ts";
-import { runWorker } from "./cluster/worker.ts";
+import { createLog } from "../base/log.ts";
+import { runWorker } from "../cluster/worker.ts";
 
 /** Serves until the primary says otherwise. */
 export function startWorkerProcess(): void {

@@ -2,21 +2,21 @@
 // Part of the composition root: puts the parts together and leaves every decision to them.
 
 import { join, resolve } from "node:path";
-import { startAdminServer } from "../admin/api/server.ts";
-import type { AdminServer } from "../admin/api/server.ts";
-import type { RunOptions } from "../admin/cli/main.ts";
-import { createPreparer } from "../sandbox/prepare-thread.ts";
-import { DEFAULT_SANDBOX_LIMITS } from "../sandbox/sandbox.ts";
-import { createLog } from "./base/log.ts";
-import type { Log } from "./base/log.ts";
-import { portHolder } from "./cluster/port-holder.ts";
-import { ConfigFaults, startPrimary } from "./cluster/primary.ts";
-import type { Primary } from "./cluster/primary.ts";
-import { formatFaults } from "./config/fault-text.ts";
+import { startAdminServer } from "../../admin/api/server.ts";
+import type { AdminServer } from "../../admin/api/server.ts";
+import type { RunOptions } from "../../admin/cli/main.ts";
+import { createPreparer } from "../../sandbox/prepare-thread.ts";
+import { DEFAULT_SANDBOX_LIMITS } from "../../sandbox/sandbox.ts";
+import { createLog } from "../base/log.ts";
+import type { Log } from "../base/log.ts";
+import { portHolder } from "../cluster/port-holder.ts";
+import { ConfigFaults, startPrimary } from "../cluster/primary.ts";
+import type { Primary } from "../cluster/primary.ts";
+import { formatFaults } from "../config/fault-text.ts";
 import { demoSettings, demoText } from "./demo.ts";
-import { HOST_SIGNATURES, REQUIRED_EXPORTS } from "./plugins/abi.ts";
+import { HOST_SIGNATURES, REQUIRED_EXPORTS } from "../plugins/abi.ts";
 import { serviceManager } from "./service-manager.ts";
-import { splitAddress } from "./upstream/upstream.ts";
+import { splitAddress } from "../upstream/upstream.ts";
 import { VERSION } from "./version.ts";
 
 /** Exit codes of `run`, as sysexits(3) has them for a bad configuration. */
@@ -34,14 +34,14 @@ export async function runGateway(options: RunOptions, workerFile: string): Promi
   await using running = new AsyncDisposableStack();
   const preparer = createPreparer();
   running.defer(() => preparer.close());
-  const settings = options.demo ? demoSettings() : options;
+  const settings = options.demo ? demoSettings(options) : options;
   let primary: Primary;
   let admin: AdminServer | null = null;
   // It answers until the last request has ended: a load balancer asks /readyz meanwhile.
   running.defer(async () => await admin?.close());
   try {
     primary = await startPrimary({
-      configFile: settings.config,
+      configFile: settings.config ?? "sallyport.yaml",
       dataDir: settings.dataDir === null ? null : resolve(settings.dataDir),
       workers: options.workers,
       workerFile,
@@ -101,7 +101,8 @@ async function startAdmin(primary: Primary, log: Log): Promise<AdminServer> {
     const holder = await portHolder(port);
     const by = holder === null ? "another program" : `${holder.program} (pid ${holder.pid})`;
     const mend = "stop it, or set admin.listen to another address";
-    throw new Error(`the admin API's ${primary.adminListen} is taken by ${by}; ${mend}`);
+    const message = `the admin API's ${primary.adminListen} is taken by ${by}; ${mend}`;
+    throw new Error(message, { cause: error });
   }
 }
 

@@ -2,7 +2,7 @@
 // socket, which Node cannot send: systemd's own program does, and waits until it was received.
 
 import { execFile } from "node:child_process";
-import type { Log } from "./base/log.ts";
+import type { Log } from "../base/log.ts";
 
 const TELL_MS = 5_000;
 

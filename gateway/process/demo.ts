@@ -2,12 +2,14 @@
 // show what the gateway does. What is printed works as it is printed, so the tests run it.
 
 import { relative, resolve } from "node:path";
-import type { AdminServer } from "../admin/api/server.ts";
-import type { Seed } from "./cluster/primary.ts";
-import type { Primary } from "./cluster/primary.ts";
+import type { AdminServer } from "../../admin/api/server.ts";
+import type { RunOptions } from "../../admin/cli/main.ts";
+import type { Seed } from "../cluster/primary.ts";
+import type { Primary } from "../cluster/primary.ts";
 import { VERSION } from "./version.ts";
 
-const ROOT = resolve(import.meta.dirname, "..");
+const ROOT = resolve(import.meta.dirname, "../..");
+const DEMO_CONFIG = resolve(ROOT, "admin/deploy/demo.yaml");
 
 export type DemoSettings = {
   readonly config: string;
@@ -15,12 +17,12 @@ export type DemoSettings = {
   readonly seeds: readonly Seed[];
 };
 
-/** Where the demonstration's files are; its state goes to `var/` of the current folder. */
-export function demoSettings(): DemoSettings {
+/** The demonstration's files, unless others are named; its state goes to `var/` of this folder. */
+export function demoSettings(named: Pick<RunOptions, "config" | "dataDir">): DemoSettings {
   const hello = resolve(ROOT, "plugins-src/build/hello.wasm");
   return {
-    config: resolve(ROOT, "admin/deploy/demo.yaml"),
-    dataDir: "var",
+    config: named.config ?? DEMO_CONFIG,
+    dataDir: named.dataDir ?? "var",
     seeds: [
       { name: "hello", file: hello },
       { name: "path-guard", file: resolve(ROOT, "plugins-src/prebuilt/path-guard.wasm") },
@@ -36,7 +38,7 @@ export function demoText(primary: Primary, admin: AdminServer): string {
     primary.control.addresses.map(({ name, address }) => [name, address] as const),
   );
   const http = addresses.get("http") ?? "";
-  const module = relative(process.cwd(), resolve(ROOT, "plugins-src/build/header-guard.wasm"));
+  const module = here(resolve(ROOT, "plugins-src/build/header-guard.wasm"));
   const upload = `curl -sf -H 'X-API-KEY: ${admin.key}' --data-binary @${module} 'http://${admin.address}/admin/plugins/load?name=gate'`;
   return `
 sallyport ${VERSION} is ready
@@ -47,15 +49,21 @@ sallyport ${VERSION} is ready
 
 Try it:
 
-  1  a plugin greets in a header, and a rate limit counts
+  1  a plugin greets in a header
      curl -si http://${http}/hello
 
-  2  a plugin in Rust refuses a path
-     curl -si http://${http}/private/plans
+  2  seven requests meet a limit of five
+     curl -s -o /dev/null -w '%{http_code} ' 'http://${http}/hello?n=[1-7]'
 
   3  upload a plugin: the gate, open until now, refuses from here on
      ${upload} && curl -si http://${http}/gate
 
-Configuration: ${relative(process.cwd(), demoSettings().config)}, state: ${relative(process.cwd(), primary.dataDir)}/. Ctrl-C stops it.
+Configuration: ${here(primary.configFile)}, state: ${here(primary.dataDir)}/. Ctrl-C stops it.
 `;
+}
+
+// As a command typed in this folder would name it.
+function here(path: string): string {
+  const near = relative(process.cwd(), path);
+  return near.startsWith("..") ? path : near;
 }

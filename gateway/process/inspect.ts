@@ -1,8 +1,8 @@
 // What the command line may learn of a module: whether it would be admitted, and what it is.
 
-import { HOST_SIGNATURES, REQUIRED_EXPORTS } from "./plugins/abi.ts";
-import { DEFAULT_SANDBOX_LIMITS, prepareModule } from "../sandbox/sandbox.ts";
-import type { Prepared } from "../sandbox/sandbox.ts";
+import { HOST_SIGNATURES, REQUIRED_EXPORTS } from "../plugins/abi.ts";
+import { DEFAULT_SANDBOX_LIMITS, prepareModule } from "../../sandbox/sandbox.ts";
+import type { Prepared } from "../../sandbox/sandbox.ts";
 
 /** Admits a module as an upload would; throws a SandboxError. Nothing of it runs. */
 export function inspectModule(bytes: Uint8Array): Omit<Prepared, "bytes"> {
