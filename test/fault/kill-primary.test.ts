@@ -17,6 +17,8 @@ const GONE_MS = 5_000;
 
 /** What the gateway has acknowledged so far, and what it was asked last. */
 type Ledger = {
+  /** Writes so far, the ones that were cut short included. */
+  count: number;
   revision: number;
   body: string;
   asked: string;
@@ -29,8 +31,14 @@ test(`kill -9 of the primary ${KILLS} times during writes loses nothing acknowle
   const random = mulberry32(SEED);
   const moduleOf = await versionedPlugins();
   const folder = temporaryFolder(t);
-  const ledger: Ledger = { revision: 1, body: "0", asked: "0", plugin: 0, askedPlugin: 0 };
-  let count = 0;
+  const ledger: Ledger = {
+    count: 0,
+    revision: 1,
+    body: "0",
+    asked: "0",
+    plugin: 0,
+    askedPlugin: 0,
+  };
   for (let kill = 0; kill < KILLS; kill++) {
     const gateway = await startGateway(t, {
       folder,
@@ -41,7 +49,7 @@ test(`kill -9 of the primary ${KILLS} times during writes loses nothing acknowle
     const workers = await gateway.workerPids();
     const timer = setTimeout(() => gateway.process.kill("SIGKILL"), random() * WRITE_MS_MAX);
     try {
-      for (;;) count = await writeOnce(gateway, { ledger, count, moduleOf, random });
+      for (;;) await writeOnce(gateway, { ledger, moduleOf, random });
     } catch (error) {
       // The connection breaks with the primary: anything else is a failure of its own.
       assert.ok(error instanceof TypeError, String(error));
@@ -50,7 +58,9 @@ test(`kill -9 of the primary ${KILLS} times during writes loses nothing acknowle
     assert.equal(await gateway.exited, "SIGKILL");
     await allGone(workers);
   }
-  t.diagnostic(`${count} writes, revision ${ledger.revision}, plugin version ${ledger.plugin}`);
+  t.diagnostic(
+    `${ledger.count} writes, revision ${ledger.revision}, plugin version ${ledger.plugin}`,
+  );
 });
 
 function startConfig(): Config {
@@ -70,14 +80,13 @@ function startConfig(): Config {
 
 type Writer = {
   readonly ledger: Ledger;
-  readonly count: number;
   moduleOf(version: number): Uint8Array;
   random(): number;
 };
 
-async function writeOnce(gateway: RunningGateway, writer: Writer): Promise<number> {
+async function writeOnce(gateway: RunningGateway, writer: Writer): Promise<void> {
   const { ledger, moduleOf, random } = writer;
-  const count = writer.count + 1;
+  const count = ++ledger.count;
   if (random() < 0.5) {
     ledger.asked = String(count);
     const change = { respond: { body: ledger.asked } };
@@ -92,7 +101,6 @@ async function writeOnce(gateway: RunningGateway, writer: Writer): Promise<numbe
     assert.equal(answer.status, 201, answer.text);
     ledger.plugin = count;
   }
-  return count;
 }
 
 // What was acknowledged, or what was asked last and had become durable before its answer was sent.
