@@ -3,7 +3,7 @@
 
 import { gzipSync } from "node:zlib";
 import {
-  Function,
+  Function as ProfileFunction,
   Label,
   Line,
   Location,
@@ -55,7 +55,7 @@ export function encodePprof(
 /** Functions and locations, each once. */
 class Places {
   readonly locations: Location[] = [];
-  readonly functions: Function[] = [];
+  readonly functions: ProfileFunction[] = [];
   readonly #strings: StringTable;
   readonly #byPlace = new Map<string, number>();
 
@@ -79,7 +79,7 @@ class Places {
     const id = this.locations.length + 1;
     const [nameId, filename] = [this.#strings.dedup(name), this.#strings.dedup(file)];
     this.functions.push(
-      new Function({ id, name: nameId, systemName: nameId, filename, startLine: line }),
+      new ProfileFunction({ id, name: nameId, systemName: nameId, filename, startLine: line }),
     );
     this.locations.push(new Location({ id, line: [new Line({ functionId: id, line })] }));
     this.#byPlace.set(place, id);

@@ -2,6 +2,7 @@
 // offsets out. Framing and forwarding both read this one list; what does not fit it refuses the
 // message and is never cut off.
 
+import { LIMITS } from "../base/limits.ts";
 import { TOKEN, VALUE, equalsLower, lowerCode } from "./chars.ts";
 
 /** Fields that mean something to the gateway itself; every other field is ORDINARY. */
@@ -174,7 +175,7 @@ function isBlank(code: number): boolean {
 /** Value of a Content-Length field: 1 to 15 digits and nothing else; -1 when it is anything else. */
 export function parseContentLength(text: string, start: number, end: number): number {
   const length = end - start;
-  if (length < 1 || length > 15) return -1;
+  if (length < 1 || length > LIMITS.contentLengthDigitsMax) return -1;
   let value = 0;
   for (let i = start; i < end; i++) {
     const digit = text.charCodeAt(i) - 48;
