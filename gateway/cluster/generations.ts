@@ -20,7 +20,7 @@ import type { Plugin, PluginServices } from "../plugins/phases.ts";
 import { createWasmPlugin } from "../plugins/wasm.ts";
 import { DEFAULT_SANDBOX_LIMITS, compileModule, digestOf } from "../../sandbox/sandbox.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import { ReadBuffers } from "../upstream/read-buffers.ts";
+import { ReadBuffers } from "../base/read-buffers.ts";
 import { Upstream } from "../upstream/upstream.ts";
 import type { PluginBinding } from "./channel.ts";
 
@@ -53,7 +53,8 @@ export type GenerationServices = {
 
 export class Generations {
   readonly #services: GenerationServices;
-  readonly #buffers = new ReadBuffers();
+  /** What all sockets of this worker read into. */
+  readonly buffers = new ReadBuffers();
   readonly #upstreams = new SharedParts<Upstream>();
   readonly #plugins = new SharedParts<Plugin>();
   readonly #modules = new Map<string, Promise<WebAssembly.Module>>();
@@ -144,7 +145,7 @@ export class Generations {
       const caFile = config.tls?.ca_file;
       return new Upstream(config, {
         wheel,
-        buffers: this.#buffers,
+        buffers: this.buffers,
         counters: metrics.upstream(config.name),
         ca: caFile === undefined ? null : readFileSync(caFile, "utf8"),
         warn: (message, fields) => log.warn(message, fields),

@@ -3,7 +3,7 @@
 // would be left to bound it.
 
 import type { Log } from "../base/log.ts";
-import { nowMs } from "../base/clock.ts";
+import { beginTurn, nowMs } from "../base/clock.ts";
 import { isErrorCode } from "../base/errors.ts";
 import { IdSource } from "../base/ids.ts";
 import { TimerWheel } from "../base/timer-wheel.ts";
@@ -49,7 +49,7 @@ class Worker implements Core {
   readonly ids = new IdSource();
   readonly log: Log;
   readonly #channel: PrimaryChannel;
-  readonly #wheel = new TimerWheel(nowMs);
+  readonly #wheel = new TimerWheel(beginTurn);
   readonly #metrics: Metrics;
   readonly #generations: Generations;
   readonly #listeners = new Map<string, ListenerHost>();
@@ -211,6 +211,7 @@ class Worker implements Core {
     const host = new ListenerHost(options, {
       core: this,
       wheel: this.#wheel,
+      buffers: this.#generations.buffers,
       counters: this.#metrics.listener(name),
     });
     this.#listeners.set(name, host);

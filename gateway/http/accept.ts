@@ -1,7 +1,7 @@
 // From a parsed head to an Exchange: who asks, for which host, which path, in normal form. The last
 // place that sees the request as it came; everything after it sees the one normal form.
 
-import { nowMs } from "../base/clock.ts";
+import { turnMs } from "../base/clock.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import { isSaneRequestId } from "../base/ids.ts";
 import type { IdSource } from "../base/ids.ts";
@@ -65,7 +65,7 @@ export function acceptRequest(
     clientIp: client.clientIp,
     requestId: sentId !== null && isSaneRequestId(sentId) ? sentId : ids.requestId(),
     traceparent: ids.traceparent(head.get("traceparent")),
-    startedMs: nowMs(),
+    startedMs: turnMs(),
   });
   return { snapshot, exchange, authority, forwardedFor: client.forwardedFor, fault };
 }

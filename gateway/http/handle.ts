@@ -4,7 +4,7 @@
 // Holds the only try/catch of the data path. Before the response's head is sent an error becomes a
 // response; after it, the connection is cut.
 
-import { nowMs } from "../base/clock.ts";
+import { beginTurn, nowMs } from "../base/clock.ts";
 import { ERRORS, GatewayError, isGatewayError } from "../base/errors.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
@@ -101,6 +101,7 @@ export class Handling implements RequestServer, ForwardClient {
   // After a policy that took its time: the client may be gone, or the route's time be up.
   #act(verdict: Verdict, exchange: Exchange, route: RouteRuntime): void {
     if (this.#finished || exchange.headSent) return;
+    beginTurn();
     try {
       this.#decide(verdict, exchange, route);
     } catch (error) {
@@ -168,13 +169,13 @@ export class Handling implements RequestServer, ForwardClient {
     return this.#forward?.flushBody() ?? true;
   }
 
-  onBodyEnd(): void {
+  onBodyEnd(): boolean {
     if (this.#forward !== null) {
       this.#forward.endBody();
-      this.#forward.flushBody();
-    } else if (this.#echo !== null) {
-      this.#respond(this.#echo.response());
+      return this.#forward.flushBody();
     }
+    if (this.#echo !== null) this.#respond(this.#echo.response());
+    return true;
   }
 
   onRequestFailed(code: ErrorCode, detail: string): void {

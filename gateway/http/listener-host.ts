@@ -5,12 +5,13 @@ import net from "node:net";
 import tls from "node:tls";
 import { problem } from "../plugins/problem.ts";
 import type { ErrorCode } from "../base/errors.ts";
+import type { ReadBuffers } from "../base/read-buffers.ts";
 import type { TimerWheel } from "../base/timer-wheel.ts";
 import type { RequestHead } from "../wire/request-head.ts";
 import { CertificateSet } from "./certificates.ts";
 import type { CertificatePem } from "./certificates.ts";
 import { H1Connection } from "./h1/connection.ts";
-import type { ConnectionHost, ConnectionTimeouts } from "./h1/connection.ts";
+import type { ConnectionHost, ConnectionTimeouts, SocketReader } from "./h1/connection.ts";
 import { Handling } from "./handle.ts";
 import type { Core } from "./handle.ts";
 import { localFields } from "./respond.ts";
@@ -37,6 +38,7 @@ export interface ListenerCounters {
 
 export class ListenerHost implements ConnectionHost {
   readonly wheel: TimerWheel;
+  readonly buffers: ReadBuffers;
   readonly scheme: "http" | "https";
   timeouts: ConnectionTimeouts;
   draining = false;
@@ -50,9 +52,10 @@ export class ListenerHost implements ConnectionHost {
 
   constructor(
     options: ListenerOptions,
-    parts: { core: Core; wheel: TimerWheel; counters: ListenerCounters },
+    parts: { core: Core; wheel: TimerWheel; buffers: ReadBuffers; counters: ListenerCounters },
   ) {
     this.#core = parts.core;
+    this.buffers = parts.buffers;
     this.#counters = parts.counters;
     this.wheel = parts.wheel;
     this.timeouts = options.timeouts;
@@ -131,8 +134,9 @@ export class ListenerHost implements ConnectionHost {
   }
 
   #plainServer(): net.Server {
-    return net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) =>
-      this.#accept(socket),
+    const options = { allowHalfOpen: true, noDelay: true, pauseOnConnect: true };
+    return net.createServer(options, (socket) =>
+      this.#accept(socket, (reader) => readInto(socket, reader)),
     );
   }
 
@@ -150,7 +154,7 @@ export class ListenerHost implements ConnectionHost {
     });
     server.on("secureConnection", (socket) => {
       this.#counters.handshake(true);
-      this.#accept(socket);
+      this.#accept(socket, (reader) => socket.on("data", reader.onData));
     });
     server.on("tlsClientError", (_error, socket) => {
       this.#counters.handshake(false);
@@ -159,7 +163,7 @@ export class ListenerHost implements ConnectionHost {
     return server;
   }
 
-  #accept(socket: net.Socket): void {
+  #accept(socket: net.Socket, open: (reader: SocketReader) => net.Socket): void {
     if (this.#connections.size >= this.#connectionsMax) {
       this.#counters.refused();
       socket.on("error", () => {});
@@ -167,8 +171,19 @@ export class ListenerHost implements ConnectionHost {
       return;
     }
     this.#counters.opened();
-    this.#connections.add(new H1Connection(this, socket));
+    this.#connections.add(new H1Connection(this, open));
   }
+}
+
+// node:net makes accepted sockets that take a new buffer of 64 KiB for each read, and has no option for
+// others; those it makes for outgoing connections may read into buffers of ours. So one of that kind is
+// made over the accepted one's handle, which saves 2 us a request (bench: load, plain).
+function readInto(accepted: net.Socket, { onread }: SocketReader): net.Socket {
+  type WithHandle = { _handle: unknown };
+  const { _handle: handle } = accepted as unknown as WithHandle;
+  (accepted as unknown as WithHandle)._handle = null;
+  const options = { handle, onread, allowHalfOpen: true };
+  return new net.Socket(options as net.SocketConstructorOpts);
 }
 
 /** Lines up the bounds of a listener's configuration. */

@@ -2,7 +2,7 @@
 // on. After that there is no second try: the response is passed through or cut. Knows nothing of the
 // client's protocol; what it forwards comes from and goes to a ForwardClient.
 
-import { nowMs } from "../base/clock.ts";
+import { turnMs } from "../base/clock.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import type { BodyFraming, ResponseHead } from "../wire/response-head.ts";
 import type { OriginConnection, OriginUser } from "./origin-connection.ts";
@@ -179,7 +179,7 @@ export class Forward implements OriginUser {
     }
     this.#endpoint = endpoint;
     this.attempts++;
-    this.#attemptAtMs = nowMs();
+    this.#attemptAtMs = turnMs();
     endpoint.balancer?.started(endpoint.index);
     this.#upstream.counters.began();
     endpoint.pool.acquire(this, fresh);
@@ -189,7 +189,7 @@ export class Forward implements OriginUser {
   #settle(status: number, ok: boolean): void {
     const endpoint = this.#endpoint;
     if (endpoint === null || this.#attemptAtMs === 0) return;
-    const latencyMs = nowMs() - this.#attemptAtMs;
+    const latencyMs = turnMs() - this.#attemptAtMs;
     this.#attemptAtMs = 0;
     endpoint.balancer?.finished(endpoint.index, latencyMs, ok);
     this.#upstream.counters.ended();

@@ -5,14 +5,14 @@
 import type { Socket } from "node:net";
 import { Deadline } from "../base/timer-wheel.ts";
 import type { TimerWheel } from "../base/timer-wheel.ts";
-import { nowMs } from "../base/clock.ts";
+import { beginTurn, turnMs } from "../base/clock.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import { ChunkedDecoder } from "../wire/chunked.ts";
 import { Outbox } from "../wire/outbox.ts";
 import { parseResponseHead } from "../wire/response-head.ts";
 import type { BodyFraming, ResponseHead } from "../wire/response-head.ts";
-import type { ReadBuffers } from "./read-buffers.ts";
+import type { ReadBuffers } from "../base/read-buffers.ts";
 
 /** The one that uses a connection: one request and its response. */
 export interface OriginUser {
@@ -186,6 +186,7 @@ export class OriginConnection {
 
   /** Bytes from the origin. The buffer may be the shared one. */
   onBytes(buffer: Buffer, count: number): void {
+    beginTurn();
     this.#reading = true;
     this.#received = true;
     const end = this.#consume(buffer, count);
@@ -304,6 +305,7 @@ export class OriginConnection {
   }
 
   #onSocketEnd(): void {
+    beginTurn();
     if (this.#state === BODY && this.#framing === "close") {
       this.#state = ENDED;
       this.#keepAlive = false;
@@ -316,6 +318,7 @@ export class OriginConnection {
   }
 
   #onDrain(): void {
+    beginTurn();
     if (this.#state === HEAD && !this.#requestDone) this.#owner.wheel.disarm(this.#deadline);
     this.#user?.onDrain();
   }
@@ -326,7 +329,7 @@ export class OriginConnection {
   }
 
   #arm(delayMs: number): void {
-    this.#owner.wheel.arm(this.#deadline, nowMs(), delayMs);
+    this.#owner.wheel.arm(this.#deadline, turnMs(), delayMs);
   }
 
   #fail(code: ErrorCode, detail: string): void {

@@ -4,12 +4,12 @@
 
 import net from "node:net";
 import tls from "node:tls";
-import { nowMs } from "../base/clock.ts";
+import { beginTurn, turnMs } from "../base/clock.ts";
 import { Deadline } from "../base/timer-wheel.ts";
 import type { TimerWheel } from "../base/timer-wheel.ts";
 import { OriginConnection } from "./origin-connection.ts";
 import type { OriginOwner, OriginTimeouts, OriginUser } from "./origin-connection.ts";
-import type { ReadBuffers } from "./read-buffers.ts";
+import type { ReadBuffers } from "../base/read-buffers.ts";
 
 export type OriginTls = {
   /** Name for SNI and for the certificate's check. */
@@ -141,7 +141,7 @@ export class OriginPool implements OriginOwner {
       }),
     };
     this.#waiters.add(waiter);
-    this.wheel.arm(waiter.deadline, nowMs(), this.#options.waitMs);
+    this.wheel.arm(waiter.deadline, turnMs(), this.#options.waitMs);
   }
 
   #forget(waiter: Waiter): void {
@@ -156,6 +156,7 @@ export class OriginPool implements OriginOwner {
     const socket = this.#open(connecting.connection);
     const settle = (failure: string | null) => {
       if (!this.#connecting.delete(connecting)) return;
+      beginTurn();
       this.wheel.remove(deadline);
       socket.removeAllListeners("error");
       socket.removeAllListeners("close");
@@ -165,7 +166,7 @@ export class OriginPool implements OriginOwner {
     };
     const { connectMs } = this.#options;
     const deadline = new Deadline(() => settle(`not connected within ${connectMs} ms`));
-    this.wheel.arm(deadline, nowMs(), connectMs);
+    this.wheel.arm(deadline, turnMs(), connectMs);
     socket.once(this.#options.tls === null ? "connect" : "secureConnect", () => settle(null));
     socket.once("error", (error) => settle(error.message));
     socket.once("close", () => settle("the connection was closed"));

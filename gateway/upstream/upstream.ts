@@ -11,7 +11,7 @@ import type { Balancer } from "./balance.ts";
 import { createResolver } from "./dns.ts";
 import { OriginPool } from "./pool-h1.ts";
 import type { OriginTls } from "./pool-h1.ts";
-import type { ReadBuffers } from "./read-buffers.ts";
+import type { ReadBuffers } from "../base/read-buffers.ts";
 import { RetryBudget } from "./retry.ts";
 
 /** What an upstream counts; the telemetry implements it. */

@@ -3,7 +3,7 @@
 
 import type { AddressInfo } from "node:net";
 import type { TestContext } from "node:test";
-import { nowMs } from "../../gateway/base/clock.ts";
+import { beginTurn, nowMs } from "../../gateway/base/clock.ts";
 import { IdSource } from "../../gateway/base/ids.ts";
 import { createLog } from "../../gateway/base/log.ts";
 import { TimerWheel } from "../../gateway/base/timer-wheel.ts";
@@ -16,7 +16,7 @@ import { Snapshot } from "../../gateway/http/snapshot.ts";
 import { BUILTINS } from "../../gateway/plugins/builtin/registry.ts";
 import type { Plugin } from "../../gateway/plugins/phases.ts";
 import { Metrics } from "../../gateway/telemetry/metrics.ts";
-import { ReadBuffers } from "../../gateway/upstream/read-buffers.ts";
+import { ReadBuffers } from "../../gateway/base/read-buffers.ts";
 import { Upstream } from "../../gateway/upstream/upstream.ts";
 
 export type EdgeOptions = {
@@ -39,7 +39,7 @@ export type Edge = {
 
 /** Starts a gateway for one test; it is gone when the test ends. */
 export async function startEdge(t: TestContext, options: EdgeOptions): Promise<Edge> {
-  const wheel = new TimerWheel(nowMs);
+  const wheel = new TimerWheel(beginTurn);
   const metrics = new Metrics("test");
   const logLines: string[] = [];
   const log = createLog((line) => logLines.push(line));
@@ -86,7 +86,7 @@ export async function startEdge(t: TestContext, options: EdgeOptions): Promise<E
       connectionsMax: options.connectionsMax ?? 1000,
       certificates: options.certificates ?? [],
     },
-    { core, wheel, counters: metrics.listener("test") },
+    { core, wheel, buffers, counters: metrics.listener("test") },
   );
   await host.listen({ port: 0, host: "127.0.0.1" });
   t.after(() => {

@@ -3,9 +3,10 @@
 // and pauses the socket rather than to queue; never reads a body that nobody has asked for.
 
 import type { Socket } from "node:net";
-import { nowMs } from "../../base/clock.ts";
+import { beginTurn, turnMs } from "../../base/clock.ts";
 import type { ErrorCode } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
+import type { ReadBuffers } from "../../base/read-buffers.ts";
 import { Deadline } from "../../base/timer-wheel.ts";
 import type { TimerWheel } from "../../base/timer-wheel.ts";
 import { ChunkedDecoder } from "../../wire/chunked.ts";
@@ -19,7 +20,8 @@ export interface BodyConsumer {
   onBody(bytes: Buffer, from: number, to: number): void;
   /** Called after each read; false: pause until `resumeBody`. */
   flushBody(): boolean;
-  onBodyEnd(): void;
+  /** True when nothing refers to the last bytes any more. */
+  onBodyEnd(): boolean;
 }
 
 /** What serves the requests of a connection: one per request. */
@@ -45,6 +47,7 @@ export type ConnectionTimeouts = {
 /** What a connection needs of the listener it came through. */
 export interface ConnectionHost {
   readonly wheel: TimerWheel;
+  readonly buffers: ReadBuffers;
   readonly scheme: "http" | "https";
   readonly timeouts: ConnectionTimeouts;
   readonly draining: boolean;
@@ -54,6 +57,17 @@ export interface ConnectionHost {
   refusal(code: ErrorCode): string;
   onClosed(connection: H1Connection): void;
 }
+
+/** What a connection gives to the socket that reads for it. */
+export type SocketReader = {
+  /** For sockets that read into buffers of ours: the next one, and what was read into it. */
+  readonly onread: {
+    buffer(): Uint8Array;
+    callback(count: number, buffer: Uint8Array): boolean;
+  };
+  /** For sockets that bring buffers of their own. */
+  onData(chunk: Buffer): void;
+};
 
 /** How the response's body ends. */
 export type ResponseFraming = "none" | "length" | "chunked" | "close";
@@ -71,8 +85,19 @@ export class H1Connection {
   readonly #outbox: Outbox;
   readonly #deadline: Deadline;
   readonly #requestDeadline: Deadline;
-  readonly #onChunk = (bytes: Buffer, from: number, to: number): void =>
-    this.#consumer?.onBody(bytes, from, to);
+  readonly #onChunk = (bytes: Buffer, from: number, to: number): void => {
+    if (this.#isLent && this.#own === null && to - from > LIMITS.smallBodyBytesMax) {
+      // Larger runs are written without a copy, and the shared buffer is only lent for this read.
+      const copy = Buffer.from(bytes.subarray(from, to));
+      this.#consumer?.onBody(copy, 0, copy.length);
+    } else {
+      this.#consumer?.onBody(bytes, from, to);
+    }
+  };
+  /** The bytes being looked at are in a buffer that the next read writes over. */
+  #isLent = false;
+  /** The borrowed buffer of a large body; null while the shared one is read into. */
+  #own: Buffer | null = null;
   #state = HEAD;
   #server: RequestServer | null = null;
   #consumer: BodyConsumer | null = null;
@@ -90,14 +115,25 @@ export class H1Connection {
   /** Guards against recursion: requests that are answered at once are taken in a loop. */
   #taking = false;
 
-  constructor(host: ConnectionHost, socket: Socket) {
+  /** `open` makes the socket that reads for this connection. */
+  constructor(host: ConnectionHost, open: (reader: SocketReader) => Socket) {
+    beginTurn();
     this.host = host;
+    const socket = open({
+      onread: {
+        buffer: () => this.#own ?? host.buffers.shared,
+        callback: (count, buffer) => this.#onRead(count, buffer as Buffer),
+      },
+      onData: (chunk) => {
+        beginTurn();
+        this.#onData(chunk);
+      },
+    });
     this.#socket = socket;
     this.remoteAddress = socket.remoteAddress ?? "";
     this.#outbox = new Outbox(socket, () => this.#onDrain());
     this.#deadline = new Deadline(() => this.#onDeadline());
     this.#requestDeadline = new Deadline(() => this.#server?.onTimeout());
-    socket.on("data", (chunk: Buffer) => this.#onData(chunk));
     socket.on("end", () => this.#onInputEnd());
     socket.on("error", () => this.#close());
     socket.on("close", () => this.#close());
@@ -229,6 +265,19 @@ export class H1Connection {
     this.#close();
   }
 
+  #onRead(count: number, buffer: Buffer): boolean {
+    beginTurn();
+    this.#isLent = true;
+    this.#onData(count === buffer.length ? buffer : buffer.subarray(0, count));
+    this.#isLent = false;
+    return !this.#paused;
+  }
+
+  // Bytes that are looked at later.
+  #keep(bytes: Buffer): Buffer {
+    return this.#isLent ? Buffer.from(bytes) : bytes;
+  }
+
   #onData(chunk: Buffer): void {
     switch (this.#state) {
       case HEAD:
@@ -293,14 +342,14 @@ export class H1Connection {
     } else {
       // One deadline for the whole head, from its first byte: a byte at a time buys no more time.
       if (seen === 0) this.#arm(this.host.timeouts.headMs);
-      this.#parked = bytes;
+      this.#parked = this.#keep(bytes);
     }
   }
 
   #begin(head: RequestHead, rest: Buffer | null): void {
     this.#head = head;
     this.#responding = false;
-    this.#parked = rest;
+    this.#parked = rest === null ? null : this.#keep(rest);
     this.host.wheel.disarm(this.#deadline);
     if (head.hasBody) {
       this.#state = BODY;
@@ -341,8 +390,11 @@ export class H1Connection {
       this.#state = ANSWER;
       this.#consumer = null;
       this.host.wheel.disarm(this.#deadline);
-      if (end < bytes.length) this.#parked = bytes.subarray(end);
-      consumer.onBodyEnd();
+      if (end < bytes.length) this.#parked = this.#keep(bytes.subarray(end));
+      const own = this.#own;
+      this.#own = null;
+      // A buffer that the origin's socket still refers to is left to the garbage collector.
+      if (consumer.onBodyEnd() && own !== null) this.host.buffers.give(own);
       return;
     }
     this.#arm(this.host.timeouts.bodyIdleMs);
@@ -351,6 +403,7 @@ export class H1Connection {
       this.host.wheel.disarm(this.#deadline);
       this.#pause();
     }
+    if (this.#isLent) this.#own ??= this.host.buffers.take();
   }
 
   #feedBody(bytes: Buffer): number {
@@ -380,7 +433,7 @@ export class H1Connection {
   }
 
   #park(chunk: Buffer): void {
-    this.#parked = this.#parked === null ? chunk : Buffer.concat([this.#parked, chunk]);
+    this.#parked = this.#parked === null ? this.#keep(chunk) : Buffer.concat([this.#parked, chunk]);
     if (this.#isParkingFull()) this.#pause();
   }
 
@@ -395,6 +448,7 @@ export class H1Connection {
   }
 
   #onDrain(): void {
+    beginTurn();
     if (this.#state === LINGER || this.#state === CLOSED) return;
     if (this.#state === HEAD) this.#arm(this.host.timeouts.idleMs);
     else if (this.#state === ANSWER) this.host.wheel.disarm(this.#deadline);
@@ -446,6 +500,7 @@ export class H1Connection {
     // The time to linger begins when the response has left.
     this.#arm(this.host.timeouts.bodyIdleMs);
     this.#socket.end(() => {
+      beginTurn();
       if (this.#state === LINGER) this.#arm(LIMITS.lingerMs);
     });
   }
@@ -456,6 +511,7 @@ export class H1Connection {
     this.host.wheel.remove(this.#deadline);
     this.host.wheel.remove(this.#requestDeadline);
     this.#parked = null;
+    this.#own = null;
     const server = this.#server;
     this.#server = null;
     this.#consumer = null;
@@ -464,6 +520,6 @@ export class H1Connection {
   }
 
   #arm(delayMs: number): void {
-    this.host.wheel.arm(this.#deadline, nowMs(), delayMs);
+    this.host.wheel.arm(this.#deadline, turnMs(), delayMs);
   }
 }

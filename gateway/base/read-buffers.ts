@@ -1,4 +1,4 @@
-// The buffers that origin sockets read into. Heads and small bodies are consumed within the read, so
+// The buffers that sockets read into. Heads and small bodies are consumed within the read, so
 // all sockets of a worker share one buffer for them; a large body is passed on without a copy and
 // borrows a buffer of its own until its last byte has left.
 
