@@ -21,6 +21,12 @@ export const JWKS_LIMITS = {
   staleMsMax: 24 * 3_600_000,
 } as const;
 
+/** Keys, and the generation of the source that they are from. */
+export type KeyChoice = {
+  readonly keys: readonly VerificationKey[];
+  readonly generation: number;
+};
+
 /** A source of keys. `generation` changes whenever the keys do. */
 export interface KeySource {
   readonly generation: number;
@@ -28,8 +34,8 @@ export interface KeySource {
   readonly refreshAtMs: number;
   /** Starts a due refresh; false when the caller must not use cached tokens meanwhile. */
   ready(nowMs: number): boolean;
-  /** Keys that may have signed a token of this header, fetched if need be. Throws GatewayError. */
-  find(alg: string, kid: string | null): Promise<readonly VerificationKey[]>;
+  /** Keys that may have signed a token of this header; a promise when they must be fetched first. */
+  find(alg: string, kid: string | null): KeyChoice | Promise<KeyChoice>;
   close(): void;
 }
 
@@ -47,8 +53,8 @@ export class StaticKeys implements KeySource {
     return true;
   }
 
-  async find(alg: string, kid: string | null): Promise<readonly VerificationKey[]> {
-    return this.#keys.select(alg, kid);
+  find(alg: string, kid: string | null): KeyChoice {
+    return { keys: this.#keys.select(alg, kid), generation: this.generation };
   }
 
   close(): void {}
@@ -90,7 +96,18 @@ export class JwksKeys implements KeySource {
     return flight === null || nowMs - this.#fetchedMs < 2 * this.#options.refreshMs;
   }
 
-  async find(alg: string, kid: string | null): Promise<readonly VerificationKey[]> {
+  /** Rejects with a GatewayError when there are no keys at all. */
+  find(alg: string, kid: string | null): KeyChoice | Promise<KeyChoice> {
+    const nowMs = this.#options.services.nowMs();
+    const isReady = this.ready(nowMs);
+    const keys = this.#keys;
+    if (isReady && keys !== null && (kid === null || keys.hasKid(kid))) {
+      return { keys: keys.select(alg, kid), generation: this.generation };
+    }
+    return this.#fetchAndFind(alg, kid);
+  }
+
+  async #fetchAndFind(alg: string, kid: string | null): Promise<KeyChoice> {
     const nowMs = this.#options.services.nowMs();
     if (!this.ready(nowMs) || this.#keys === null) await this.#refresh(nowMs);
     if (kid !== null && this.#keys !== null && !this.#keys.hasKid(kid)) {
@@ -99,7 +116,7 @@ export class JwksKeys implements KeySource {
     const keys: KeySet | null = this.#keys;
     if (keys === null)
       throw new GatewayError("PLUGIN_UNAVAILABLE", "jwt: no keys could be fetched");
-    return keys.select(alg, kid);
+    return { keys: keys.select(alg, kid), generation: this.generation };
   }
 
   close(): void {
