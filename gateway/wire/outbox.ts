@@ -22,6 +22,9 @@ export class Outbox {
   #text = "";
   #corked = false;
   #waiting = false;
+  readonly #onWritten = (error?: Error | null): void => {
+    if (this.#waiting && !error) this.#drained();
+  };
 
   /** `onDrain` is called once everything has left, after a `flush` that returned false. */
   constructor(socket: OutboxSocket, onDrain: () => void) {
@@ -65,7 +68,11 @@ export class Outbox {
     } else if (this.#text !== "") {
       const text = this.#text;
       this.#text = "";
-      this.#socket.write(text, "latin1");
+      this.#socket.write(text, "latin1", this.#onWritten);
+      if (this.#socket.writableLength === 0) return true;
+      // Always so with TLS, which never writes at once.
+      this.#waiting = true;
+      return false;
     }
     if (this.#socket.writableLength === 0) return true;
     if (!this.#waiting) this.#wait();
@@ -76,12 +83,17 @@ export class Outbox {
   // others tells when they have left, and costs nothing where nothing is slow.
   #wait(): void {
     this.#waiting = true;
-    this.#socket.write("", "latin1", (error) => {
-      this.#waiting = false;
-      if (error) return;
-      if (this.#socket.writableLength === 0) this.#onDrain();
-      else this.#wait();
-    });
+    this.#socket.write("", "latin1", this.#onWritten);
+  }
+
+  // A write has left; others may have been added behind it.
+  #drained(): void {
+    if (this.#socket.writableLength !== 0) {
+      this.#wait();
+      return;
+    }
+    this.#waiting = false;
+    this.#onDrain();
   }
 
   #writeText(): void {
