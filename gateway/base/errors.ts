@@ -28,6 +28,7 @@ export const ERRORS = {
   BODY_TOO_LARGE: client(413, "The request body is too large."),
   TARGET_TOO_LONG: client(414, "The request target is too long."),
   EXPECTATION_FAILED: client(417, "The expectation cannot be met."),
+  UPGRADE_REQUIRED: client(426, "This version of the protocol is not supported."),
   RATE_LIMITED: client(429, "Too many requests."),
   HEAD_TOO_LARGE: client(431, "The request head is too large."),
   UNKNOWN_TRANSFER_CODING: client(501, "The transfer coding is not supported."),

@@ -49,7 +49,7 @@ class Worker implements Core {
   readonly ids = new IdSource();
   readonly log: Log;
   readonly #channel: PrimaryChannel;
-  readonly #wheel = new TimerWheel(beginTurn);
+  readonly wheel = new TimerWheel(beginTurn);
   readonly #metrics: Metrics;
   readonly #generations: Generations;
   readonly #listeners = new Map<string, ListenerHost>();
@@ -67,7 +67,7 @@ class Worker implements Core {
     this.#channel = channel;
     this.log = log;
     this.#metrics = new Metrics(workerId, new LoopDelay());
-    this.#generations = new Generations({ wheel: this.#wheel, metrics: this.#metrics, log });
+    this.#generations = new Generations({ wheel: this.wheel, metrics: this.#metrics, log });
   }
 
   get snapshot(): Snapshot {
@@ -210,7 +210,7 @@ class Worker implements Core {
     }
     const host = new ListenerHost(options, {
       core: this,
-      wheel: this.#wheel,
+      wheel: this.wheel,
       buffers: this.#generations.buffers,
       counters: this.#metrics.listener(name),
     });

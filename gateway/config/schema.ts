@@ -278,6 +278,9 @@ const Route = Type.Object(
     ),
     body_bytes_max: Type.Optional(Type.Integer({ minimum: 0, maximum: 2 ** 40 })),
     timeout_ms: Milliseconds(1, 86_400_000, 30_000),
+    websocket: Type.Optional(
+      Type.Object({ idle_ms: Milliseconds(100, 86_400_000, 600_000) }, closed),
+    ),
     server_timing: Type.Optional(Type.Boolean({ default: false })),
     retries: Type.Optional(
       Type.Object(

@@ -9,7 +9,7 @@ import { Exchange } from "../exchange.ts";
 import { NormalTarget, normalizeHost, normalizeTarget } from "../routing/normalize.ts";
 import type { RequestHead } from "../wire/request-head.ts";
 import { resolveClient } from "./client-address.ts";
-import type { H1Connection } from "./h1/connection.ts";
+import type { Downstream } from "./downstream.ts";
 import type { Snapshot } from "./snapshot.ts";
 
 export interface Acceptor {
@@ -32,14 +32,9 @@ export type Accepted = {
 const NO_TARGET = new NormalTarget();
 
 /** Makes the exchange of a request, refused ones included. */
-export function acceptRequest(
-  acceptor: Acceptor,
-  connection: H1Connection,
-  head: RequestHead,
-): Accepted {
+export function acceptRequest(acceptor: Acceptor, client: Downstream, head: RequestHead): Accepted {
   const { snapshot, ids } = acceptor;
-  const { scheme } = connection.host;
-  const peer = connection.remoteAddress;
+  const { scheme, remoteAddress: peer } = client;
   const absolute = head.target.charCodeAt(0) === 0x2f ? null : splitAbsolute(head.target);
   const target = absolute === null ? head.target : absolute.target;
   // RFC 9112, 3.2.2: the host of an absolute target replaces the Host field.
@@ -52,7 +47,7 @@ export function acceptRequest(
   const { path, query } = normal ?? NO_TARGET;
   const sentId = head.get("x-request-id");
   const trusted = snapshot.trustedProxies;
-  const client =
+  const origin =
     trusted === null
       ? { clientIp: peer, forwardedFor: peer, scheme }
       : resolveClient(head, { address: peer, scheme }, trusted);
@@ -61,13 +56,13 @@ export function acceptRequest(
     host: host ?? "",
     path,
     query,
-    scheme: client.scheme,
-    clientIp: client.clientIp,
+    scheme: origin.scheme,
+    clientIp: origin.clientIp,
     requestId: sentId !== null && isSaneRequestId(sentId) ? sentId : ids.requestId(),
     traceparent: ids.traceparent(head.get("traceparent")),
     startedMs: turnMs(),
   });
-  return { snapshot, exchange, authority, forwardedFor: client.forwardedFor, fault };
+  return { snapshot, exchange, authority, forwardedFor: origin.forwardedFor, fault };
 }
 
 // Absolute form of http and https; null for anything else, which normalizeTarget then refuses.

@@ -8,6 +8,7 @@ import { beginTurn, nowMs } from "../base/clock.ts";
 import { ERRORS, GatewayError, isGatewayError } from "../base/errors.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import type { TimerWheel } from "../base/timer-wheel.ts";
 import type { Exchange } from "../exchange.ts";
 import { runRequestChain, runResponseChain } from "../plugins/chain.ts";
 import { problem } from "../plugins/problem.ts";
@@ -22,17 +23,20 @@ import type { RequestHead } from "../wire/request-head.ts";
 import type { BodyFraming, ResponseHead } from "../wire/response-head.ts";
 import { acceptRequest } from "./accept.ts";
 import type { Accepted, Acceptor } from "./accept.ts";
+import type { Downstream, RequestServer } from "./downstream.ts";
 import { Echo } from "./echo.ts";
 import { hashKey } from "./hash-key.ts";
 import { buildRequestHead, buildResponseFields } from "./hygiene.ts";
 import { hasNoBody, localFields } from "./respond.ts";
 import { HeadView, LocalView } from "./response-view.ts";
 import type { RouteAction, RouteRuntime, Snapshot } from "./snapshot.ts";
-import type { H1Connection, RequestServer } from "./h1/connection.ts";
+import { Tunnel } from "./tunnel.ts";
+import { WEBSOCKET_VERSION, hasKey, isAccepted } from "./websocket.ts";
 
 /** What the request's life reaches of its worker. */
 export interface Core extends Acceptor {
   readonly log: Log;
+  readonly wheel: TimerWheel;
   /** The request is over: for counters and the access log. */
   onFinished(exchange: Exchange, route: RouteRuntime | null, durationMs: number): void;
 }
@@ -40,17 +44,18 @@ export interface Core extends Acceptor {
 /** One request on its way through the gateway. */
 export class Handling implements RequestServer, ForwardClient {
   readonly #core: Core;
-  readonly #client: H1Connection;
+  readonly #client: Downstream;
   readonly #head: RequestHead;
   #snapshot: Snapshot | null = null;
   #accepted: Accepted | null = null;
   #route: RouteRuntime | null = null;
   #forward: Forward | null = null;
   #echo: Echo | null = null;
+  #tunnel: Tunnel | null = null;
   #bodyBytesMax = Infinity;
   #finished = false;
 
-  constructor(core: Core, client: H1Connection, head: RequestHead) {
+  constructor(core: Core, client: Downstream, head: RequestHead) {
     this.#core = core;
     this.#client = client;
     this.#head = head;
@@ -140,11 +145,13 @@ export class Handling implements RequestServer, ForwardClient {
   }
 
   #startForward(action: RouteAction & { kind: "upstream" }, exchange: Exchange): void {
+    if (this.#head.websocket && !this.#checkHandshake(exchange)) return;
     exchange.upstreamName = action.upstream.name;
     this.#forward = new Forward(this, action.upstream, {
       method: exchange.method,
       hasBody: this.#head.hasBody,
       chunkedBody: this.#head.chunked,
+      mayUpgrade: this.#head.websocket,
       hashKey: action.hash === null ? "" : hashKey(action.hash, exchange),
       attemptsMax: action.attemptsMax,
       retryOn: action.retryOn,
@@ -152,11 +159,27 @@ export class Handling implements RequestServer, ForwardClient {
     this.#forward.start();
   }
 
+  // RFC 6455, 4.2.1 and 4.4: what cannot become a WebSocket is told so before an origin is asked.
+  #checkHandshake(exchange: Exchange): boolean {
+    if (this.#head.get("sec-websocket-version") !== WEBSOCKET_VERSION) {
+      const headers = [["sec-websocket-version", WEBSOCKET_VERSION]] as const;
+      exchange.reason = "UPGRADE_REQUIRED";
+      this.#respond(problem("UPGRADE_REQUIRED", exchange.requestId, headers));
+      return false;
+    }
+    if (!hasKey(this.#head)) throw new GatewayError("BAD_REQUEST", "a bad Sec-WebSocket-Key");
+    return true;
+  }
+
   // The client's body.
 
   onBody(bytes: Buffer, from: number, to: number): void {
     const { exchange } = this.#accepted as Accepted;
     exchange.bytesReceived += to - from;
+    if (this.#tunnel !== null) {
+      this.#tunnel.fromClient(bytes, from, to);
+      return;
+    }
     if (exchange.bytesReceived > this.#bodyBytesMax) {
       this.onRequestFailed("BODY_TOO_LARGE", `more than ${this.#bodyBytesMax} bytes`);
       return;
@@ -170,6 +193,10 @@ export class Handling implements RequestServer, ForwardClient {
   }
 
   onBodyEnd(): boolean {
+    if (this.#tunnel !== null) {
+      this.#forward?.endTunnel();
+      return true;
+    }
     if (this.#forward !== null) {
       this.#forward.endBody();
       return this.#forward.flushBody();
@@ -187,6 +214,10 @@ export class Handling implements RequestServer, ForwardClient {
 
   onClientDrain(): void {
     this.#forward?.resumeResponse();
+  }
+
+  onDraining(): void {
+    this.#tunnel?.goAway();
   }
 
   onTimeout(): void {
@@ -225,6 +256,10 @@ export class Handling implements RequestServer, ForwardClient {
     const { exchange } = this.#accepted as Accepted;
     const route = this.#route as RouteRuntime;
     const { slots } = this.#snapshot as Snapshot;
+    if (framing === "tunnel" && !isAccepted(this.#head, head)) {
+      this.onRequestFailed("UPSTREAM_BAD_RESPONSE", "the origin did not agree to this WebSocket");
+      return;
+    }
     exchange.status = head.status;
     try {
       runResponseChain(slots, route.chain, exchange, () => new HeadView(head, exchange));
@@ -234,20 +269,47 @@ export class Handling implements RequestServer, ForwardClient {
     }
     this.#applyResponseEdits(exchange, route);
     exchange.headSent = true;
-    this.#client.sendHead(buildResponseFields(head, exchange), framing);
+    const fields = buildResponseFields(head, exchange);
+    if (framing === "tunnel") this.#startTunnel(fields, route);
+    else this.#client.sendHead(fields, framing);
+  }
+
+  #startTunnel(fields: string, { websocketIdleMs: idleMs }: RouteRuntime): void {
+    const client = this.#client;
+    const forward = this.#forward as Forward;
+    client.unlimitRequest();
+    this.#bodyBytesMax = Infinity;
+    this.#tunnel = new Tunnel({
+      wheel: this.#core.wheel,
+      idleMs,
+      client: {
+        send: (bytes, from, to) => client.sendBody(bytes, from, to),
+        flush: () => client.flush(),
+        end: () => void this.onResponseEnd(""),
+      },
+      origin: {
+        send: (bytes, from, to) => forward.sendBody(bytes, from, to),
+        flush: () => forward.flushBody(),
+        end: () => forward.endTunnel(),
+      },
+      onIdle: () => this.onRequestFailed("UPSTREAM_TIMEOUT", `silent for ${idleMs} ms`),
+    });
+    client.sendHead(`${fields}connection: upgrade\r\nupgrade: websocket\r\n`, "tunnel");
   }
 
   onResponseBody(bytes: Buffer, from: number, to: number): void {
     (this.#accepted as Accepted).exchange.bytesSent += to - from;
-    this.#client.sendBody(bytes, from, to);
+    if (this.#tunnel !== null) this.#tunnel.fromOrigin(bytes, from, to);
+    else this.#client.sendBody(bytes, from, to);
   }
 
   flushResponse(): boolean {
     return this.#client.flush();
   }
 
-  onResponseEnd(): boolean {
-    const flushed = this.#client.endResponse();
+  onResponseEnd(trailers: string): boolean {
+    if (this.#finished) return true;
+    const flushed = this.#client.endResponse(trailers);
     this.#finish("");
     return flushed;
   }
@@ -318,7 +380,7 @@ export class Handling implements RequestServer, ForwardClient {
       exchange.bytesSent = body.length;
       this.#client.sendBody(body, 0, body.length);
     }
-    this.#client.endResponse();
+    this.#client.endResponse("");
     this.#finish("");
   }
 
@@ -346,6 +408,7 @@ export class Handling implements RequestServer, ForwardClient {
       forwardedHost: accepted.authority,
       contentLength: this.#head.contentLength,
       chunked: this.#head.chunked,
+      websocket: this.#head.websocket,
     });
   }
 
@@ -353,6 +416,10 @@ export class Handling implements RequestServer, ForwardClient {
     const accepted = this.#accepted;
     if (this.#finished || accepted === null) return;
     this.#finished = true;
+    if (this.#tunnel !== null) {
+      this.#tunnel.close();
+      this.#forward?.endTunnel();
+    }
     const { exchange } = accepted;
     if (reason !== "") exchange.reason = reason;
     if (this.#forward !== null) {

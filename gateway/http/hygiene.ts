@@ -24,13 +24,16 @@ const REQUEST_DROPS = dropTable([
   FIELD.DROPPED,
 ]);
 
-const RESPONSE_DROPS = dropTable([
+const RESPONSE_DROP_KINDS = [
   FIELD.TRANSFER_ENCODING,
   FIELD.CONNECTION,
   FIELD.HOP,
   FIELD.UPGRADE,
   FIELD.REQUEST_ID,
-]);
+];
+const RESPONSE_DROPS = dropTable(RESPONSE_DROP_KINDS);
+/** 1xx and 204 have no length to declare (RFC 9110, 8.6). */
+const BODILESS_DROPS = dropTable([...RESPONSE_DROP_KINDS, FIELD.CONTENT_LENGTH]);
 
 /**
  * Names that Connection cannot nominate away: a client would otherwise take credentials or
@@ -64,6 +67,8 @@ export type RequestHeadParts = {
   /** Declared body bytes, or -1 for none. */
   readonly contentLength: number;
   readonly chunked: boolean;
+  /** The request asks for WebSocket, and may. */
+  readonly websocket: boolean;
 };
 
 /** The request's head as the origin gets it: Latin-1 text with its empty line. */
@@ -77,6 +82,7 @@ export function buildRequestHead(exchange: Exchange, parts: RequestHeadParts): s
   text += `forwarded: ${forwardedElement(exchange, parts.forwardedHost)}\r\n`;
   text += `x-request-id: ${exchange.requestId}\r\ntraceparent: ${exchange.traceparent}\r\n`;
   if (parts.chunked) text += "transfer-encoding: chunked\r\n";
+  else if (parts.websocket) text += "connection: upgrade\r\nupgrade: websocket\r\n";
   else if (parts.contentLength >= 0) text += `content-length: ${parts.contentLength}\r\n`;
   text += editLines(exchange.requestEdits);
   return `${text}\r\n`;
@@ -90,7 +96,8 @@ export function buildResponseFields(head: ResponseHead, exchange: Exchange): str
   const edits = exchange.responseEdits;
   const reason = head.reason === "" ? "" : head.reason;
   let text = `HTTP/1.1 ${head.status} ${reason}\r\n`;
-  text += copyFields(head.fields, RESPONSE_DROPS, head.nominated, edits);
+  const drops = head.status === 204 || head.status < 200 ? BODILESS_DROPS : RESPONSE_DROPS;
+  text += copyFields(head.fields, drops, head.nominated, edits);
   if (!hasKind(head.fields, FIELD.DATE)) text += `date: ${httpDate()}\r\n`;
   text += `x-request-id: ${exchange.requestId}\r\n`;
   return text + editLines(edits);

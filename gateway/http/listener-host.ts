@@ -11,7 +11,7 @@ import type { RequestHead } from "../wire/request-head.ts";
 import { CertificateSet } from "./certificates.ts";
 import type { CertificatePem } from "./certificates.ts";
 import { H1Connection } from "./h1/connection.ts";
-import type { ConnectionHost, ConnectionTimeouts, SocketReader } from "./h1/connection.ts";
+import type { ConnectionHost, ConnectionTimeouts, SocketReader } from "./h1/host.ts";
 import { Handling } from "./handle.ts";
 import type { Core } from "./handle.ts";
 import { localFields } from "./respond.ts";

@@ -62,6 +62,7 @@ export function* buildPlan(
       responseEdits: buildEdits(route.response_headers),
       bodyBytesMax: route.body_bytes_max ?? bodyBytesMax,
       timeoutMs: route.timeout_ms ?? 30_000,
+      websocketIdleMs: route.websocket?.idle_ms ?? 600_000,
       serverTiming: route.server_timing ?? false,
       metrics: services.metrics(route.name),
     };

@@ -39,6 +39,8 @@ export type RouteRuntime = {
   readonly responseEdits: ConfiguredEdits | null;
   readonly bodyBytesMax: number;
   readonly timeoutMs: number;
+  /** How long a WebSocket may be silent. */
+  readonly websocketIdleMs: number;
   readonly serverTiming: boolean;
   readonly metrics: RouteMetrics;
 };

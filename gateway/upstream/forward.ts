@@ -17,10 +17,11 @@ export interface ForwardClient {
   startBody(): void;
   resumeBody(): void;
   onInterim(head: ResponseHead): void;
+  /** With framing "tunnel" the origin has agreed to an upgrade that the request asked for. */
   onResponseHead(head: ResponseHead, framing: BodyFraming): void;
   onResponseBody(bytes: Buffer, from: number, to: number): void;
-  /** Passes on the rest; true when all of it has left. */
-  onResponseEnd(): boolean;
+  /** Passes on the rest and the trailers; true when all of it has left. */
+  onResponseEnd(trailers: string): boolean;
   /** Passes on what was gathered; false stops the origin until `resumeResponse`. */
   flushResponse(): boolean;
   /** No response came, or (after its head) it cannot be completed. */
@@ -32,6 +33,8 @@ export type ForwardPlan = {
   readonly hasBody: boolean;
   /** The body has no declared length. */
   readonly chunkedBody: boolean;
+  /** The request asks for a tunnel. */
+  readonly mayUpgrade: boolean;
   readonly hashKey: string;
   readonly attemptsMax: number;
   readonly retryOn: readonly string[];
@@ -90,6 +93,11 @@ export class Forward implements OriginUser {
     this.#connection?.endRequest();
   }
 
+  /** Ends the sending half of a tunnel. */
+  endTunnel(): void {
+    this.#connection?.endTunnel();
+  }
+
   /** Writes what was sent. False: the origin is slow, `resumeBody` of the client will follow. */
   flushBody(): boolean {
     return this.#connection?.flush() ?? true;
@@ -102,8 +110,8 @@ export class Forward implements OriginUser {
   onConnected(connection: OriginConnection, reused: boolean): void {
     this.#connection = connection;
     this.#reused = reused;
-    const { method, hasBody, chunkedBody } = this.#plan;
-    connection.sendHead(this.#client.requestHead(this.#endpoint as Endpoint), method, chunkedBody);
+    const { hasBody } = this.#plan;
+    connection.sendHead(this.#client.requestHead(this.#endpoint as Endpoint), this.#plan);
     if (hasBody) {
       this.#bodyStarted = true;
       this.#client.startBody();
@@ -142,7 +150,7 @@ export class Forward implements OriginUser {
     return this.#discarding ? this.#tryAgain() : this.#client.flushResponse();
   }
 
-  onEnd(): boolean {
+  onEnd(trailers: string): boolean {
     if (this.#done) return true;
     if (this.#discarding) return this.#tryAgain();
     this.#done = true;
@@ -150,7 +158,7 @@ export class Forward implements OriginUser {
     this.#connection = null;
     // First the connection, so that the client's next request finds it free.
     connection?.release();
-    return this.#client.onResponseEnd();
+    return this.#client.onResponseEnd(trailers);
   }
 
   onDrain(): void {

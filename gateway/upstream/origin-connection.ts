@@ -24,8 +24,11 @@ export interface OriginUser {
   onHead(head: ResponseHead, framing: BodyFraming): void;
   /** A run of body bytes. Large ones stay valid until `flush` returns true or `resume` is called. */
   onBody(bytes: Buffer, from: number, to: number): void;
-  /** The response is complete: passes on the rest; true when all of it has left. */
-  onEnd(): boolean;
+  /**
+   * The response is complete: passes on the rest; true when all of it has left. `trailers` is field
+   * lines as text, "" for none.
+   */
+  onEnd(trailers: string): boolean;
   /** Called after every other read: passes on what came; false stops reading until `resume`. */
   flush(): boolean;
   /** What was written to the origin has left. */
@@ -44,6 +47,14 @@ export interface OriginOwner {
   onReusable(connection: OriginConnection): void;
   onGone(connection: OriginConnection): void;
 }
+
+/** What a connection must know of a request beside its head's text. */
+export type RequestFacts = {
+  readonly method: string;
+  /** The body has no declared length. */
+  readonly chunkedBody: boolean;
+  readonly mayUpgrade: boolean;
+};
 
 const IDLE = 0;
 const HEAD = 1;
@@ -72,6 +83,8 @@ export class OriginConnection {
   #reading = false;
   #keepAlive = true;
   #requestDone = false;
+  /** The request asks for a tunnel, so a 101 is an answer and not a surprise. */
+  #mayUpgrade = false;
   #chunkedRequest = false;
   #received = false;
   /** Requests sent so far. */
@@ -111,7 +124,9 @@ export class OriginConnection {
   }
 
   /** Sends the request's head: Latin-1 text with its empty line. The body follows, then `endRequest`. */
-  sendHead(text: string, method: string, chunkedBody: boolean): void {
+  sendHead(text: string, request: RequestFacts): void {
+    const { method, chunkedBody, mayUpgrade } = request;
+    this.#mayUpgrade = mayUpgrade;
     this.uses++;
     this.#state = HEAD;
     this.#method = method;
@@ -150,9 +165,16 @@ export class OriginConnection {
   resume(): void {
     if (!this.#paused || this.#state === GONE) return;
     this.#paused = false;
-    if (this.#state === BODY) this.#arm(this.#owner.timeouts.idleMs);
+    if (this.#state === BODY && this.#framing !== "tunnel") this.#arm(this.#owner.timeouts.idleMs);
     // Within a read the callback's return value goes on with it.
     if (!this.#reading) this.#socket.resume();
+  }
+
+  /** Ends the sending half of a tunnel; the origin has a while to end its own. */
+  endTunnel(): void {
+    if (this.#state === GONE) return;
+    this.#socket.end();
+    this.#arm(LIMITS.lingerMs);
   }
 
   /** The user is done. The connection is kept when both messages ended cleanly. */
@@ -205,7 +227,7 @@ export class OriginConnection {
       // Given up first: at its end the user releases the connection, which may begin another use.
       const own = this.#own;
       this.#own = null;
-      const flushed = user.onEnd();
+      const flushed = user.onEnd("");
       // A buffer that the client's socket still refers to is left to the garbage collector.
       if (own !== null && flushed) this.#owner.buffers.give(own);
       return;
@@ -213,7 +235,8 @@ export class OriginConnection {
     const flushed = user.flush();
     if (this.#state !== BODY) return;
     if (flushed) {
-      this.#arm(this.#owner.timeouts.idleMs);
+      // A tunnel's time is its user's business: both directions count.
+      if (this.#framing !== "tunnel") this.#arm(this.#owner.timeouts.idleMs);
     } else {
       // The origin is not slow, the client is: its own deadline runs instead.
       this.#paused = true;
@@ -272,6 +295,8 @@ export class OriginConnection {
         this.#fail("UPSTREAM_BAD_RESPONSE", "the response head is too large");
       } else if (!"HTTP/1.".startsWith(text.slice(0, 7))) {
         this.#fail("UPSTREAM_BAD_RESPONSE", "not an HTTP/1 response");
+      } else if (isHopelessLine(text, before)) {
+        this.#fail("UPSTREAM_BAD_RESPONSE", "a line of the head does not end with CR LF");
       }
       return count;
     }
@@ -279,12 +304,14 @@ export class OriginConnection {
     const head = parseResponseHead(end + 4 === text.length ? text : text.slice(0, end + 4));
     if (typeof head === "string") this.#fail("UPSTREAM_BAD_RESPONSE", head);
     else if (head.status < 200) this.#onInterim(head);
-    else this.#onHead(head);
+    else this.#onHead(head, head.framing(this.#method));
     return at + end + 4 - before;
   }
 
   #onInterim(head: ResponseHead): void {
-    if (head.status === 101) {
+    if (head.status === 101 && this.#mayUpgrade) {
+      this.#onHead(head, "tunnel");
+    } else if (head.status === 101) {
       this.#fail("UPSTREAM_BAD_RESPONSE", "an upgrade that nobody asked for");
     } else if (++this.#interims > LIMITS.interimResponsesMax) {
       this.#fail("UPSTREAM_BAD_RESPONSE", "too many informational responses");
@@ -293,10 +320,9 @@ export class OriginConnection {
     }
   }
 
-  #onHead(head: ResponseHead): void {
-    const framing = head.framing(this.#method);
+  #onHead(head: ResponseHead, framing: BodyFraming): void {
     this.#framing = framing;
-    this.#keepAlive = head.keepAlive && framing !== "close";
+    this.#keepAlive = head.keepAlive && framing !== "close" && framing !== "tunnel";
     this.#remaining = head.contentLength;
     this.#decoder = framing === "chunked" ? new ChunkedDecoder() : null;
     this.#state = framing === "none" ? ENDED : BODY;
@@ -306,7 +332,7 @@ export class OriginConnection {
 
   #onSocketEnd(): void {
     beginTurn();
-    if (this.#state === BODY && this.#framing === "close") {
+    if (this.#state === BODY && (this.#framing === "close" || this.#framing === "tunnel")) {
       this.#state = ENDED;
       this.#keepAlive = false;
       const user = this.#user;
@@ -342,4 +368,12 @@ export class OriginConnection {
     // After the response's end the user has all it wants; release() then finds the connection gone.
     if (!wasEnded) user?.onFailed(failure, detail, received);
   }
+}
+
+// A head that can never end right is not waited for.
+function isHopelessLine(text: string, from: number): boolean {
+  for (let i = text.indexOf("\n", from); i !== -1; i = text.indexOf("\n", i + 1)) {
+    if (text.charCodeAt(i - 1) !== 13) return true;
+  }
+  return false;
 }

@@ -1,6 +1,7 @@
 // The chunked transfer coding (RFC 9112, 7.1), strict and incremental: decodes a body that may be
-// cut anywhere, hands data on as views of the given bytes, copies nothing. Exactly CRLF ends a line;
-// extensions are checked, bounded and dropped; so are trailers, and those that frame are refused.
+// cut anywhere, hands data on as views of the given bytes, copies nothing. Exactly CRLF ends a
+// line; extensions are checked, bounded and dropped; so are trailers, and those that frame are
+// refused.
 
 import { LIMITS } from "../base/limits.ts";
 import { TOKEN, VALUE, lowerCode } from "./chars.ts";

@@ -30,6 +30,8 @@ export class RequestHead {
   hostField: string | null = null;
   /** Lower-case names that Connection nominates besides close and keep-alive; null when none. */
   nominated: string[] | null = null;
+  /** True when the client asks to go on with WebSocket (RFC 6455, 4.1) and nothing else. */
+  websocket = false;
 
   constructor(text: string) {
     this.fields = new FieldList(text);
@@ -139,7 +141,19 @@ function applyFields(head: RequestHead): RequestHead | ErrorCode {
   if (head.chunked && head.contentLength !== -1) return "BAD_FRAMING";
   if (head.hostField === null && head.minor === 1) return "BAD_HOST";
   head.keepAlive = !askedClose && (head.minor === 1 || askedKeepAlive);
+  if (head.nominated !== null) head.websocket = isWebSocket(head);
   return head;
+}
+
+// Any other upgrade is not offered: its fields are dropped, and the request is answered as it is.
+function isWebSocket(head: RequestHead): boolean {
+  return (
+    head.minor === 1 &&
+    head.method === "GET" &&
+    !head.hasBody &&
+    head.nominated?.includes("upgrade") === true &&
+    head.fields.getAll("upgrade")?.toLowerCase() === "websocket"
+  );
 }
 
 // Only `chunked`, once: a coding that the gateway does not undo would hide where the body ends.

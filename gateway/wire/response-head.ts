@@ -5,8 +5,8 @@ import { LIMITS } from "../base/limits.ts";
 import { VALUE, eachListElement, equalsLower } from "./chars.ts";
 import { FIELD, FieldList, STRIDE, parseContentLength, scanFields } from "./fields.ts";
 
-/** How the bytes after the head are delimited. */
-export type BodyFraming = "none" | "length" | "chunked" | "close";
+/** How the bytes after the head are delimited; a tunnel has no messages any more. */
+export type BodyFraming = "none" | "length" | "chunked" | "close" | "tunnel";
 
 export class ResponseHead {
   readonly fields: FieldList;

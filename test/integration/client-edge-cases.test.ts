@@ -268,3 +268,26 @@ test("a HEAD answer has no body and the next request is understood", async (t) =
   const text = await client.until((received) => received.includes("METHOD_NOT_ALLOWED"));
   assert.match(text, /HTTP\/1\.1 405 [^]*allow: HEAD\r\n/);
 });
+
+test("a client that pipelines and does not read gets no more answers made than it takes", async (t) => {
+  const body = "x".repeat(30_000);
+  const edge = await startEdge(t, { config: { routes: [{ name: "large", respond: { body } }] } });
+  const client = await connectRaw(t, edge.port);
+  client.socket.pause();
+  const request = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+  const count = 5_000;
+  client.send(request.repeat(count));
+  // The kernel's buffers take some megabytes; then the answers stop, and the input is not read.
+  const others = await connectRaw(t, edge.port);
+  for (let i = 1; i <= 20; i++) {
+    others.send(request);
+    await others.until((text) => text.length >= i * body.length);
+  }
+  const made = edge.finished.length;
+  assert.ok(made < count / 2, `${made} answers were made`);
+  others.send(request);
+  await others.until((text) => text.length >= 21 * body.length);
+  assert.equal(edge.finished.length, made + 1);
+  client.socket.resume();
+  await client.until((text) => text.length >= 1_000 * body.length);
+});

@@ -77,6 +77,7 @@ export async function startEdge(t: TestContext, options: EdgeOptions): Promise<E
     ids: new IdSource(),
     snapshot,
     log,
+    wheel,
     onFinished: (exchange: Exchange) => void finished.push(exchange),
   };
   const host = new ListenerHost(

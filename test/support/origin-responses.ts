@@ -1,5 +1,5 @@
-// What origins answer, sound and unsound, as texts over the wire: rows of the test of the origin's edge
-// cases. Texts are Latin-1.
+// What origins answer, sound and unsound, as texts over the wire: rows of the test of the origin's
+// edge cases. Texts are Latin-1.
 
 import { LIMITS } from "../../gateway/base/limits.ts";
 import { ok } from "./raw.ts";
@@ -65,7 +65,9 @@ export const RELAYED: readonly RelayedRow[] = [
   },
   {
     what: "fields of the connection",
-    response: `HTTP/1.1 200 OK\r\nconnection: x-mine\r\nx-mine: 1\r\nkeep-alive: 5\r\nupgrade: h2c\r\nx-a: b\r\n${ok("hi").slice(17)}`,
+    response:
+      "HTTP/1.1 200 OK\r\nconnection: x-mine\r\nx-mine: 1\r\nkeep-alive: 5\r\nupgrade: h2c\r\n" +
+      `x-a: b\r\n${ok("hi").slice(17)}`,
     client: `HTTP/1.1 200 OK\r\nx-a: b\r\n${ok("hi").slice(17)}`,
     ...KEPT,
   },
@@ -131,7 +133,9 @@ export const RELAYED: readonly RelayedRow[] = [
   // Chunks.
   {
     what: "chunks, their extensions and trailers dropped",
-    response: `HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-a\r\n\r\n1;a=b\r\nh\r\n001\r\ni\r\n0\r\nx-a: b\r\n\r\n`,
+    response:
+      "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-a\r\n\r\n" +
+      "1;a=b\r\nh\r\n001\r\ni\r\n0\r\nx-a: b\r\n\r\n",
     client: `HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nh\r\n1\r\ni\r\n0\r\n\r\n`,
     ...KEPT,
   },
@@ -195,7 +199,8 @@ export const BAD: readonly UnsoundRow[] = [
   ],
   [
     "Content-Length and Transfer-Encoding",
-    "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+    "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n" +
+      "2\r\nhi\r\n0\r\n\r\n",
   ],
   ["two lengths", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nhi!"],
   ["two equal lengths", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nhi"],

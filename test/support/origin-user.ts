@@ -1,5 +1,5 @@
-// A user of origin connections that sends one GET as soon as it has a connection and records what it is
-// told: the least that the pool's contract asks for.
+// A user of origin connections that sends one GET as soon as it has a connection and records what
+// it is told: the least that the pool's contract asks for.
 
 import type { ErrorCode } from "../../gateway/base/errors.ts";
 import type { OriginConnection, OriginUser } from "../../gateway/upstream/origin-connection.ts";
@@ -43,7 +43,8 @@ export class RecordingUser implements OriginUser {
   onConnected(connection: OriginConnection, reused: boolean): void {
     this.connection = connection;
     this.reused = reused;
-    connection.sendHead(`GET ${this.#path} HTTP/1.1\r\nhost: origin\r\n\r\n`, "GET", false);
+    const text = `GET ${this.#path} HTTP/1.1\r\nhost: origin\r\n\r\n`;
+    connection.sendHead(text, { method: "GET", chunkedBody: false, mayUpgrade: false });
     connection.endRequest();
     connection.flush();
   }

@@ -1,5 +1,6 @@
-// Chance in tests, repeatable: the seed of a run comes from SEED when it is set, and every test that
-// draws from it says which it was. Long searches are bounded by time, FUZZ_SECONDS makes them longer.
+// Chance in tests, repeatable: the seed of a run comes from SEED when it is set, and every test
+// that draws from it says which it was. Long searches are bounded by time, FUZZ_SECONDS makes them
+// longer.
 
 import type { TestContext } from "node:test";
 

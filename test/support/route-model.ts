@@ -1,5 +1,6 @@
-// What routing means, as a list that is searched from end to end: every route is tried by itself, by
-// comparing texts and regular expressions, and the fitting ones are sorted. Slow, and easy to believe.
+// What routing means, as a list that is searched from end to end: every route is tried by itself,
+// by comparing texts and regular expressions, and the fitting ones are sorted. Slow, and easy to
+// believe.
 
 import type { ValueInput } from "../../gateway/routing/conditions.ts";
 import type { MatchRequest } from "../../gateway/routing/match.ts";
@@ -64,7 +65,7 @@ function holds({ exact, prefix, present }: ValueInput, value: string | null): bo
   );
 }
 
-/** Smaller is better: priority; exact host, longest wildcard, any; exact, longest prefix, pattern. */
+/** Smaller is better: priority; exact host, wildcard, any; exact, longest prefix, pattern, all. */
 function placeRank(priority: number, host: string, path: PathInput): (number | string)[] {
   const hostRank = host === "" ? 0 : host.startsWith("*") ? -host.length : -1000;
   const segments = path.value
@@ -76,6 +77,7 @@ function placeRank(priority: number, host: string, path: PathInput): (number | s
   const marks = named.map((segment) => (segment.startsWith("{") ? "p" : "l")).join("");
   const literals = marks.replaceAll("p", "").length;
   if (path.kind === "exact") return [-priority, hostRank, 0, 0, 0, 0, ""];
+  if (path.kind === "prefix" && segments.length === 0) return [-priority, hostRank, 3, 0, 0, 0, ""];
   if (path.kind === "prefix") return [-priority, hostRank, 1, -segments.length, 0, 0, ""];
   return [-priority, hostRank, 2, -literals, isRest ? 1 : 0, -named.length, marks];
 }

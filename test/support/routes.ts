@@ -1,5 +1,5 @@
-// Routes and requests for tests of routing: short to write, or drawn by chance from a world that is so
-// small that conditions overlap all the time. A route's value is its name.
+// Routes and requests for tests of routing: short to write, or drawn by chance from a world that is
+// so small that conditions overlap all the time. A route's value is its name.
 
 import fc from "fast-check";
 import { matchRoute } from "../../gateway/routing/match.ts";

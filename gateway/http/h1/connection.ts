@@ -6,79 +6,23 @@ import type { Socket } from "node:net";
 import { beginTurn, turnMs } from "../../base/clock.ts";
 import type { ErrorCode } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
-import type { ReadBuffers } from "../../base/read-buffers.ts";
 import { Deadline } from "../../base/timer-wheel.ts";
-import type { TimerWheel } from "../../base/timer-wheel.ts";
 import { ChunkedDecoder } from "../../wire/chunked.ts";
 import { Outbox } from "../../wire/outbox.ts";
 import { isHopelessPrefix, parseRequestHead } from "../../wire/request-head.ts";
 import type { RequestHead } from "../../wire/request-head.ts";
-
-/** Takes the body of a request as it arrives. */
-export interface BodyConsumer {
-  /** A run of body bytes, valid until the socket has drained. */
-  onBody(bytes: Buffer, from: number, to: number): void;
-  /** Called after each read; false: pause until `resumeBody`. */
-  flushBody(): boolean;
-  /** True when nothing refers to the last bytes any more. */
-  onBodyEnd(): boolean;
-}
-
-/** What serves the requests of a connection: one per request. */
-export interface RequestServer extends BodyConsumer {
-  /** Begins; may answer within the call. */
-  start(): void;
-  /** The request cannot be completed: its body is malformed, too slow or too large. */
-  onRequestFailed(code: ErrorCode, detail: string): void;
-  /** What was written to the client has left. */
-  onClientDrain(): void;
-  /** The route's time is up. */
-  onTimeout(): void;
-  /** The socket is gone; nothing can be sent any more. */
-  onClientGone(): void;
-}
-
-export type ConnectionTimeouts = {
-  readonly headMs: number;
-  readonly bodyIdleMs: number;
-  readonly idleMs: number;
-};
-
-/** What a connection needs of the listener it came through. */
-export interface ConnectionHost {
-  readonly wheel: TimerWheel;
-  readonly buffers: ReadBuffers;
-  readonly scheme: "http" | "https";
-  readonly timeouts: ConnectionTimeouts;
-  readonly draining: boolean;
-  /** Makes the server of a request; the connection then starts it. */
-  serve(connection: H1Connection, head: RequestHead): RequestServer;
-  /** The text of the response that refuses a request without a usable head. */
-  refusal(code: ErrorCode): string;
-  onClosed(connection: H1Connection): void;
-}
-
-/** What a connection gives to the socket that reads for it. */
-export type SocketReader = {
-  /** For sockets that read into buffers of ours: the next one, and what was read into it. */
-  readonly onread: {
-    buffer(): Uint8Array;
-    callback(count: number, buffer: Uint8Array): boolean;
-  };
-  /** For sockets that bring buffers of their own. */
-  onData(chunk: Buffer): void;
-};
-
-/** How the response's body ends. */
-export type ResponseFraming = "none" | "length" | "chunked" | "close";
+import type { BodyFraming } from "../../wire/response-head.ts";
+import type { BodyConsumer, Downstream, RequestServer } from "../downstream.ts";
+import type { ConnectionHost, SocketReader } from "./host.ts";
 
 const HEAD = 0; // Between requests, or within a head.
 const BODY = 1; // The request's body is not complete.
 const ANSWER = 2; // The request is complete, its response is not.
-const LINGER = 3; // All is said; what still comes is read and dropped, so that no reset eats it.
-const CLOSED = 4;
+const DRAIN = 3; // The response has not left: the next request waits, or a client could fill us with answers.
+const LINGER = 4; // All is said; what still comes is read and dropped, so that no reset eats it.
+const CLOSED = 5;
 
-export class H1Connection {
+export class H1Connection implements Downstream {
   readonly host: ConnectionHost;
   readonly remoteAddress: string;
   readonly #socket: Socket;
@@ -107,7 +51,7 @@ export class H1Connection {
   #inputEnded = false;
   #remaining = 0;
   #decoder: ChunkedDecoder | null = null;
-  #framing: ResponseFraming = "none";
+  #framing: BodyFraming = "none";
   #responding = false;
   #keepAlive = true;
   #mustClose = false;
@@ -140,19 +84,25 @@ export class H1Connection {
     this.#arm(host.timeouts.headMs);
   }
 
+  get scheme(): "http" | "https" {
+    return this.host.scheme;
+  }
+
   /** True between two requests. */
   get idle(): boolean {
     return this.#state === HEAD && this.#parked === null;
   }
 
-  /** Lets the request run at most this long. */
   limitRequest(timeoutMs: number, startedMs: number): void {
     this.host.wheel.arm(this.#requestDeadline, startedMs, timeoutMs);
   }
 
+  unlimitRequest(): void {
+    this.host.wheel.disarm(this.#requestDeadline);
+  }
+
   // The request's body.
 
-  /** Starts to hand the body to the server of the request; asks the client for it when it waits. */
   readBody(): void {
     if (this.#state !== BODY || this.#server === null) {
       this.#server?.onBodyEnd();
@@ -162,7 +112,7 @@ export class H1Connection {
     if (this.#head?.expectContinue === true && this.#parked === null && !this.#responding) {
       this.#socket.write("HTTP/1.1 100 Continue\r\n\r\n", "latin1");
     }
-    this.#arm(this.host.timeouts.bodyIdleMs);
+    if (this.#framing !== "tunnel") this.#arm(this.host.timeouts.bodyIdleMs);
     this.#unpark();
     this.resumeBody();
   }
@@ -171,8 +121,8 @@ export class H1Connection {
     if (!this.#paused || this.#state === CLOSED) return;
     if (this.#state === BODY) {
       if (this.#consumer === null) return;
-      this.#arm(this.host.timeouts.bodyIdleMs);
-    } else if (this.#state === ANSWER && this.#isParkingFull()) {
+      if (this.#framing !== "tunnel") this.#arm(this.host.timeouts.bodyIdleMs);
+    } else if ((this.#state === ANSWER || this.#state === DRAIN) && this.#isParkingFull()) {
       return;
     }
     this.#paused = false;
@@ -181,21 +131,19 @@ export class H1Connection {
 
   // The response.
 
-  /** Closes the connection after the response: what the client means is in doubt. */
   closeAfterResponse(): void {
     this.#mustClose = true;
   }
 
-  /** Sends an informational head (RFC 9110, 15.2). */
   sendInterim(text: string): void {
     if (this.#head?.minor === 1 && !this.#responding) this.#outbox.addText(text);
   }
 
-  /**
-   * Sends the response's head: status line and fields as text, without the empty line and without
-   * the fields of framing other than Content-Length. The framing fields are added here.
-   */
-  sendHead(text: string, framing: ResponseFraming): void {
+  sendHead(text: string, framing: BodyFraming): void {
+    if (framing === "tunnel") {
+      this.#startTunnel(text);
+      return;
+    }
     const head = this.#head;
     // A body that is not read to its end would be taken for the next request.
     if (this.#state === BODY && this.#consumer === null) this.#skipParkedBody();
@@ -218,14 +166,25 @@ export class H1Connection {
     this.#outbox.addText(`${fields}\r\n`);
   }
 
-  /** Adds body bytes; large ones must stay as they are until `flush` returned true or a drain. */
   sendBody(bytes: Buffer, from: number, to: number): void {
     if (from === to) return;
     if (this.#framing === "chunked") this.#outbox.addChunk(bytes, from, to);
     else this.#outbox.addBytes(bytes, from, to);
   }
 
-  /** Writes what was added. False: the client is slow, wait for `onClientDrain`. */
+  // From here on neither side has messages: what parked is the first of it.
+  #startTunnel(text: string): void {
+    this.#framing = "tunnel";
+    this.#responding = true;
+    this.#keepAlive = false;
+    this.#state = BODY;
+    this.#remaining = Infinity;
+    this.#decoder = null;
+    this.#outbox.addText(`${text}\r\n`);
+    this.flush();
+    this.readBody();
+  }
+
   flush(): boolean {
     if (this.#state === CLOSED) return true;
     const flushed = this.#outbox.flush();
@@ -233,9 +192,9 @@ export class H1Connection {
     return flushed;
   }
 
-  /** Ends the response; the connection goes on with the next request, or closes. */
-  endResponse(): boolean {
-    if (this.#framing === "chunked") this.#outbox.addText("0\r\n\r\n");
+  /** The connection goes on with the next request, or closes. */
+  endResponse(trailers: string): boolean {
+    if (this.#framing === "chunked") this.#outbox.addText(`0\r\n${trailers}\r\n`);
     const flushed = this.flush();
     this.#server = null;
     this.#consumer = null;
@@ -246,7 +205,6 @@ export class H1Connection {
     return flushed;
   }
 
-  /** Ends the connection so that the client cannot take what it has for a whole response. */
   cut(): void {
     if (this.#state === CLOSED) return;
     // TLS has its own way to tell: the close_notify that is missing (RFC 8446, 6.1).
@@ -258,6 +216,7 @@ export class H1Connection {
   /** Closes the connection once its request is answered; at once when it is idle. */
   drain(): void {
     if (this.idle) this.#socket.end(() => this.#socket.destroy());
+    else this.#server?.onDraining();
   }
 
   destroy(): void {
@@ -288,6 +247,7 @@ export class H1Connection {
         else this.#feed(chunk);
         return;
       case ANSWER:
+      case DRAIN:
         this.#park(chunk);
         return;
       case LINGER:
@@ -349,6 +309,7 @@ export class H1Connection {
   #begin(head: RequestHead, rest: Buffer | null): void {
     this.#head = head;
     this.#responding = false;
+    this.#framing = "none";
     this.#parked = rest === null ? null : this.#keep(rest);
     this.host.wheel.disarm(this.#deadline);
     if (head.hasBody) {
@@ -365,15 +326,19 @@ export class H1Connection {
 
   // Goes on to the next request after a complete one.
   #next(flushed: boolean): void {
-    this.#state = HEAD;
     this.#head = null;
-    if (flushed) this.#arm(this.host.timeouts.idleMs);
+    this.#state = flushed ? HEAD : DRAIN;
+    if (flushed) this.#takeNext();
+  }
+
+  #takeNext(): void {
+    this.#arm(this.host.timeouts.idleMs);
     if (!this.#taking && this.#parked !== null) {
       const parked = this.#parked;
       this.#parked = null;
       this.#take(parked);
     }
-    if (this.#state === HEAD && this.#inputEnded) this.#finish();
+    if (this.#state === HEAD && (this.#inputEnded || this.host.draining)) this.#finish();
     else this.resumeBody();
   }
 
@@ -397,7 +362,7 @@ export class H1Connection {
       if (consumer.onBodyEnd() && own !== null) this.host.buffers.give(own);
       return;
     }
-    this.#arm(this.host.timeouts.bodyIdleMs);
+    if (this.#framing !== "tunnel") this.#arm(this.host.timeouts.bodyIdleMs);
     if (!consumer.flushBody()) {
       // Not the client is slow, the origin is: its own deadline runs.
       this.host.wheel.disarm(this.#deadline);
@@ -450,14 +415,21 @@ export class H1Connection {
   #onDrain(): void {
     beginTurn();
     if (this.#state === LINGER || this.#state === CLOSED) return;
-    if (this.#state === HEAD) this.#arm(this.host.timeouts.idleMs);
-    else if (this.#state === ANSWER) this.host.wheel.disarm(this.#deadline);
+    if (this.#state === DRAIN) {
+      this.#state = HEAD;
+      this.#takeNext();
+      return;
+    }
+    if (this.#state === ANSWER || this.#framing === "tunnel") {
+      this.host.wheel.disarm(this.#deadline);
+    }
     this.#server?.onClientDrain();
   }
 
   #onInputEnd(): void {
     this.#inputEnded = true;
     if (this.#state === HEAD) this.#finish();
+    else if (this.#framing === "tunnel" && this.#state === BODY) this.#consumer?.onBodyEnd();
     else if (this.#state === BODY)
       this.#failRequest("BAD_FRAMING", "the client ended its body early");
     else if (this.#state === LINGER) this.destroy();
