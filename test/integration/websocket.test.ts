@@ -247,8 +247,5 @@ test("a drain in the middle of a frame waits for its end", async (t) => {
   void edge.host.drain();
   origin.sockets[0].write("donee");
   const { text } = await client.closed();
-  assert.equal(
-    text.slice(text.indexOf("\r\n\r\n") + 4),
-    "\x81\x0ahalf donee\x88\x02\x03\xe9",
-  );
+  assert.equal(text.slice(text.indexOf("\r\n\r\n") + 4), "\x81\x0ahalf donee\x88\x02\x03\xe9");
 });
