@@ -11,8 +11,13 @@ export const LIMITS = {
   chunkSizeDigitsMax: 8,
   contentLengthDigitsMax: 15,
   trailerBytesMax: 16_384,
+  proxyHeaderBytesMax: 552, // Version 2: 16 bytes and what fits the smallest TCP segment (536).
   drainBodyBytesMax: 262_144, // Read and dropped after an early answer before the socket is closed.
   lingerMs: 1_000,
+  // HTTP/2 from clients.
+  h2StreamsMax: 100,
+  h2WindowBytes: 262_144, // What a client may send of one body before it is taken.
+  h2ResetsPerSecondMax: 200,
   // Body bytes queued towards one peer before its source is paused.
   bodyHighWaterBytes: 65_536,
   // The upstream connection.

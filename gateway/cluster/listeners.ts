@@ -60,10 +60,11 @@ export class Listeners {
           open = { address, isTls, bound };
         }
         next.set(name, open);
+        const options = optionsOf(listener, config, certificates);
         fleet.push({
-          name: `${name} ${address} ${isTls ? "tls" : "clear"}`,
+          name: `${name} ${address} ${isTls ? "tls" : "clear"} ${options.http2 ? "h2" : "h1"}`,
           handle: open.bound.handle,
-          options: optionsOf(listener, config, certificates),
+          options,
         });
       }
     } catch (error) {
@@ -107,5 +108,6 @@ function optionsOf(
     timeouts: connectionTimeouts(listener.timeouts ?? {}),
     connectionsMax: config.limits?.connections_max ?? CONNECTIONS_MAX_DEFAULT,
     certificates,
+    http2: listener.http2 ?? listener.tls !== undefined,
   };
 }

@@ -212,7 +212,7 @@ class Worker implements Core {
       core: this,
       wheel: this.wheel,
       buffers: this.#generations.buffers,
-      counters: this.#metrics.listener(name),
+      counters: this.#metrics.listener(options.name),
     });
     this.#listeners.set(name, host);
     try {

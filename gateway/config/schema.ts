@@ -47,6 +47,11 @@ const Listener = Type.Object(
   {
     name: Name,
     address: Address,
+    http2: Type.Optional(
+      Type.Boolean({
+        description: "by ALPN (true by default with TLS), or with prior knowledge on clear text",
+      }),
+    ),
     tls: Type.Optional(
       Type.Object(
         {

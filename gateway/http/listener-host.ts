@@ -10,7 +10,12 @@ import type { TimerWheel } from "../base/timer-wheel.ts";
 import type { RequestHead } from "../wire/request-head.ts";
 import { CertificateSet } from "./certificates.ts";
 import type { CertificatePem } from "./certificates.ts";
+import { beginTurn } from "../base/clock.ts";
+import { Deadline } from "../base/timer-wheel.ts";
 import { H1Connection } from "./h1/connection.ts";
+import { H2Session } from "./h2/session.ts";
+import type { H2Host } from "./h2/session.ts";
+import type { H2Stream } from "./h2/stream.ts";
 import type { ConnectionHost, ConnectionTimeouts, SocketReader } from "./h1/host.ts";
 import { Handling } from "./handle.ts";
 import type { Core } from "./handle.ts";
@@ -24,6 +29,8 @@ export type ListenerOptions = {
   readonly connectionsMax: number;
   /** Empty: clear text. */
   readonly certificates: readonly CertificatePem[];
+  /** By ALPN, or with prior knowledge on clear text. */
+  readonly http2: boolean;
 };
 
 /** What a listener counts. */
@@ -36,7 +43,10 @@ export interface ListenerCounters {
   malformed(code: ErrorCode): void;
 }
 
-export class ListenerHost implements ConnectionHost {
+/** An open connection, of whichever protocol. */
+type Connection = H1Connection | H2Session;
+
+export class ListenerHost implements ConnectionHost, H2Host {
   readonly wheel: TimerWheel;
   readonly buffers: ReadBuffers;
   readonly scheme: "http" | "https";
@@ -44,8 +54,9 @@ export class ListenerHost implements ConnectionHost {
   draining = false;
   readonly #core: Core;
   readonly #counters: ListenerCounters;
-  readonly #connections = new Set<H1Connection>();
+  readonly #connections = new Set<Connection>();
   readonly #server: net.Server;
+  readonly #http2: boolean;
   #connectionsMax: number;
   #certificates: CertificateSet | null = null;
   #onEmpty: (() => void) | null = null;
@@ -61,6 +72,7 @@ export class ListenerHost implements ConnectionHost {
     this.timeouts = options.timeouts;
     this.#connectionsMax = options.connectionsMax;
     this.scheme = options.certificates.length === 0 ? "http" : "https";
+    this.#http2 = options.http2;
     this.#server = this.scheme === "http" ? this.#plainServer() : this.#tlsServer(options);
   }
 
@@ -118,16 +130,32 @@ export class ListenerHost implements ConnectionHost {
     return new Handling(this.#core, connection, head);
   }
 
+  serveStream(stream: H2Stream, head: RequestHead): Handling {
+    return new Handling(this.#core, stream, head);
+  }
+
   refusal(code: ErrorCode): string {
+    const { head, body } = this.refusalParts(code);
+    return `${head}connection: close\r\n\r\n${body}`;
+  }
+
+  refusalParts(code: ErrorCode): { head: string; body: string } {
     this.#counters.malformed(code);
     const requestId = this.#core.ids.requestId();
     const response = problem(code, requestId);
     const body = String(response.body);
-    const fields = localFields(response, requestId, null, Buffer.byteLength(body));
-    return `${fields}connection: close\r\n\r\n${body}`;
+    return { head: localFields(response, requestId, null, Buffer.byteLength(body)), body };
   }
 
   onClosed(connection: H1Connection): void {
+    this.#forget(connection);
+  }
+
+  onSessionClosed(session: H2Session): void {
+    this.#forget(session);
+  }
+
+  #forget(connection: Connection): void {
     if (!this.#connections.delete(connection)) return;
     this.#counters.closed();
     if (this.#connections.size === 0) this.#onEmpty?.();
@@ -135,9 +163,11 @@ export class ListenerHost implements ConnectionHost {
 
   #plainServer(): net.Server {
     const options = { allowHalfOpen: true, noDelay: true, pauseOnConnect: true };
-    return net.createServer(options, (socket) =>
-      this.#accept(socket, (reader) => readInto(socket, reader)),
-    );
+    return net.createServer(options, (socket) => {
+      if (!this.#admits(socket)) return;
+      if (this.#http2) this.#sniff(socket);
+      else this.#add(new H1Connection(this, (reader) => readInto(socket, reader)));
+    });
   }
 
   #tlsServer(options: ListenerOptions): tls.Server {
@@ -149,12 +179,14 @@ export class ListenerHost implements ConnectionHost {
       allowHalfOpen: true,
       noDelay: true,
       handshakeTimeout: HANDSHAKE_MS,
-      ALPNProtocols: ["http/1.1"],
+      ALPNProtocols: options.http2 ? ["h2", "http/1.1"] : ["http/1.1"],
       minVersion: "TLSv1.2",
     });
     server.on("secureConnection", (socket) => {
       this.#counters.handshake(true);
-      this.#accept(socket, (reader) => socket.on("data", reader.onData));
+      if (!this.#admits(socket)) return;
+      if (socket.alpnProtocol === "h2") this.#add(new H2Session(this, socket));
+      else this.#add(new H1Connection(this, (reader) => socket.on("data", reader.onData)));
     });
     server.on("tlsClientError", (_error, socket) => {
       this.#counters.handshake(false);
@@ -163,17 +195,47 @@ export class ListenerHost implements ConnectionHost {
     return server;
   }
 
-  #accept(socket: net.Socket, open: (reader: SocketReader) => net.Socket): void {
-    if (this.#connections.size >= this.#connectionsMax) {
-      this.#counters.refused();
-      socket.on("error", () => {});
-      socket.end(this.refusal("OVERLOADED"), "latin1", () => socket.destroy());
-      return;
-    }
+  #admits(socket: net.Socket): boolean {
+    if (this.#connections.size < this.#connectionsMax) return true;
+    this.#counters.refused();
+    socket.on("error", () => {});
+    socket.end(this.refusal("OVERLOADED"), "latin1", () => socket.destroy());
+    return false;
+  }
+
+  #add(connection: Connection): void {
     this.#counters.opened();
-    this.#connections.add(new H1Connection(this, open));
+    this.#connections.add(connection);
+  }
+
+  // Clear text on which a client may speak HTTP/2 with prior knowledge (RFC 9113, 3.3): its first bytes
+  // tell. They are put back, so that whoever serves the connection reads it from its beginning.
+  #sniff(socket: net.Socket): void {
+    const { headMs } = this.timeouts;
+    const deadline = new Deadline(() => socket.destroy());
+    this.wheel.arm(deadline, beginTurn(), headMs);
+    socket.on("error", () => {});
+    socket.once("close", () => this.wheel.remove(deadline));
+    let seen = Buffer.alloc(0);
+    const look = () => {
+      const chunk = socket.read() as Buffer | null;
+      if (chunk === null) return;
+      seen = Buffer.concat([seen, chunk]);
+      const length = Math.min(seen.length, H2_PREFACE.length);
+      const isPreface = seen.subarray(0, length).equals(H2_PREFACE.subarray(0, length));
+      if (isPreface && length < H2_PREFACE.length) return;
+      socket.off("readable", look);
+      this.wheel.remove(deadline);
+      socket.unshift(seen);
+      if (isPreface) this.#add(new H2Session(this, socket));
+      else this.#add(new H1Connection(this, (reader) => socket.on("data", reader.onData)));
+    };
+    socket.on("readable", look);
   }
 }
+
+/** What an HTTP/2 client says first (RFC 9113, 3.4); up to here no HTTP/1.1 request begins so. */
+const H2_PREFACE = Buffer.from("PRI * HTTP/2.0\r\n");
 
 // node:net makes accepted sockets that take a new buffer of 64 KiB for each read, and has no option for
 // others; those it makes for outgoing connections may read into buffers of ours. So one of that kind is

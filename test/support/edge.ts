@@ -24,6 +24,7 @@ export type EdgeOptions = {
   /** Plugins by name, beside the built-in ones. */
   readonly plugins?: ReadonlyMap<string, Plugin>;
   readonly certificates?: readonly CertificatePem[];
+  readonly http2?: boolean;
   readonly timeouts?: { head_ms?: number; body_idle_ms?: number; idle_ms?: number };
   readonly connectionsMax?: number;
 };
@@ -86,6 +87,7 @@ export async function startEdge(t: TestContext, options: EdgeOptions): Promise<E
       timeouts: connectionTimeouts(options.timeouts ?? {}),
       connectionsMax: options.connectionsMax ?? 1000,
       certificates: options.certificates ?? [],
+      http2: options.http2 ?? false,
     },
     { core, wheel, buffers, counters: metrics.listener("test") },
   );

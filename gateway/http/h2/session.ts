@@ -1,0 +1,147 @@
+// One HTTP/2 connection of a client, over node:http2: bounds what it may ask for, turns its streams into
+// requests, ends it when it is idle or misbehaves, and drains it. Framing is nghttp2's business.
+
+import http2 from "node:http2";
+import type { ServerHttp2Session, ServerHttp2Stream } from "node:http2";
+import type { Socket } from "node:net";
+import { beginTurn, turnMs } from "../../base/clock.ts";
+import type { ErrorCode } from "../../base/errors.ts";
+import { LIMITS } from "../../base/limits.ts";
+import { Deadline } from "../../base/timer-wheel.ts";
+import type { TimerWheel } from "../../base/timer-wheel.ts";
+import { requestText, responseHeaders } from "../../wire/h2-fields.ts";
+import { parseRequestHead } from "../../wire/request-head.ts";
+import type { RequestHead } from "../../wire/request-head.ts";
+import type { RequestServer } from "../downstream.ts";
+import { H2Stream } from "./stream.ts";
+
+const { NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_NO_ERROR } = http2.constants;
+const RESET_WINDOW_MS = 1_000;
+
+/** What a session needs of the listener it came through. */
+export interface H2Host {
+  readonly wheel: TimerWheel;
+  readonly scheme: "http" | "https";
+  readonly timeouts: { readonly bodyIdleMs: number; readonly idleMs: number };
+  /** Makes the server of a request; the stream then starts it. */
+  serveStream(stream: H2Stream, head: RequestHead): RequestServer;
+  /** Head and body of the response that refuses a request without a usable head. */
+  refusalParts(code: ErrorCode): { readonly head: string; readonly body: string };
+  onSessionClosed(session: H2Session): void;
+}
+
+const OPTIONS: http2.ServerSessionOptions = {
+  maxSessionMemory: 4,
+  maxHeaderListPairs: LIMITS.headersMax,
+  maxSendHeaderBlockLength: LIMITS.responseHeadBytesMax,
+  maxOutstandingPings: 4,
+  maxSettings: 16,
+  streamResetBurst: LIMITS.h2ResetsPerSecondMax,
+  streamResetRate: LIMITS.h2ResetsPerSecondMax,
+  strictSingleValueFields: false,
+  settings: {
+    enablePush: false,
+    enableConnectProtocol: true,
+    maxConcurrentStreams: LIMITS.h2StreamsMax,
+    maxHeaderListSize: LIMITS.headBytesMax,
+    initialWindowSize: LIMITS.h2WindowBytes,
+  },
+};
+
+export class H2Session {
+  readonly remoteAddress: string;
+  readonly #host: H2Host;
+  readonly #session: ServerHttp2Session;
+  readonly #streams = new Set<H2Stream>();
+  readonly #idle: Deadline;
+  #resets = 0;
+  #resetsSinceMs = 0;
+
+  /** Over a socket on which the client speaks HTTP/2; what was read of it must be in its buffer. */
+  constructor(host: H2Host, socket: Socket) {
+    beginTurn();
+    this.#host = host;
+    this.remoteAddress = socket.remoteAddress ?? "";
+    this.#idle = new Deadline(() => this.#session.close());
+    socket.on("error", () => {});
+    this.#session = http2.performServerHandshake(socket, OPTIONS);
+    this.#session.on("error", () => {});
+    this.#session.on("frameError", () => {});
+    this.#session.on("stream", (stream, _headers, _flags, raw) => this.#onStream(stream, raw));
+    this.#session.on("close", () => this.#onClose());
+    this.#armIdle();
+  }
+
+  get wheel(): TimerWheel {
+    return this.#host.wheel;
+  }
+
+  get scheme(): "http" | "https" {
+    return this.#host.scheme;
+  }
+
+  get bodyIdleMs(): number {
+    return this.#host.timeouts.bodyIdleMs;
+  }
+
+  /** Takes no further streams; closes when the last one has ended. */
+  drain(): void {
+    this.#session.close();
+    for (const stream of this.#streams) stream.drain();
+  }
+
+  destroy(): void {
+    this.#session.destroy();
+  }
+
+  #onStream(stream: ServerHttp2Stream, raw: readonly string[]): void {
+    beginTurn();
+    stream.on("error", () => {});
+    const translated = requestText(raw, stream.endAfterHeaders);
+    const head = "fault" in translated ? translated.fault : parseRequestHead(translated.text);
+    if (typeof head === "string") {
+      this.#refuse(stream, head);
+      return;
+    }
+    const own = new H2Stream(this, stream, head);
+    this.#streams.add(own);
+    this.#host.wheel.disarm(this.#idle);
+    stream.once("close", () => this.#onStreamClosed(own, stream));
+    own.serve(this.#host.serveStream(own, head));
+  }
+
+  #onStreamClosed(own: H2Stream, stream: ServerHttp2Stream): void {
+    this.#streams.delete(own);
+    if (stream.rstCode !== NGHTTP2_NO_ERROR && !own.wasCut) this.#countReset();
+    if (this.#streams.size === 0) this.#armIdle();
+  }
+
+  // Resets that the client provokes cost as much as those that it sends (CVE-2025-8671).
+  #countReset(): void {
+    const nowMs = beginTurn();
+    if (nowMs - this.#resetsSinceMs > RESET_WINDOW_MS) {
+      this.#resets = 0;
+      this.#resetsSinceMs = nowMs;
+    }
+    this.#resets++;
+    if (this.#resets <= LIMITS.h2ResetsPerSecondMax || this.#session.destroyed) return;
+    this.#session.goaway(NGHTTP2_ENHANCE_YOUR_CALM);
+    this.#session.destroy();
+  }
+
+  #refuse(stream: ServerHttp2Stream, code: ErrorCode): void {
+    const { head, body } = this.#host.refusalParts(code);
+    stream.respond(responseHeaders(head));
+    stream.end(body);
+    if (!stream.endAfterHeaders) stream.close(NGHTTP2_NO_ERROR);
+  }
+
+  #armIdle(): void {
+    this.#host.wheel.arm(this.#idle, turnMs(), this.#host.timeouts.idleMs);
+  }
+
+  #onClose(): void {
+    this.#host.wheel.remove(this.#idle);
+    this.#host.onSessionClosed(this);
+  }
+}

@@ -1,0 +1,202 @@
+// One request of an HTTP/2 client: the same life as over HTTP/1.1, heads translated to text and back.
+// Flow control is the protocol's: a body that nobody takes is not read, and its window stays closed.
+
+import type { ServerHttp2Stream } from "node:http2";
+import http2 from "node:http2";
+import { beginTurn, turnMs } from "../../base/clock.ts";
+import { LIMITS } from "../../base/limits.ts";
+import { Deadline } from "../../base/timer-wheel.ts";
+import type { TimerWheel } from "../../base/timer-wheel.ts";
+import { responseHeaders, trailerHeaders, wantsTrailers } from "../../wire/h2-fields.ts";
+import type { RequestHead } from "../../wire/request-head.ts";
+import type { BodyFraming } from "../../wire/response-head.ts";
+import type { Downstream, RequestServer } from "../downstream.ts";
+
+const { NGHTTP2_NO_ERROR } = http2.constants;
+
+/** What a stream needs of its session. */
+export interface H2StreamHost {
+  readonly wheel: TimerWheel;
+  readonly scheme: "http" | "https";
+  readonly remoteAddress: string;
+  readonly bodyIdleMs: number;
+}
+
+export class H2Stream implements Downstream {
+  /** It was reset by us, for what the origin did. */
+  wasCut = false;
+  readonly #host: H2StreamHost;
+  readonly #stream: ServerHttp2Stream;
+  readonly #head: RequestHead;
+  readonly #requestDeadline: Deadline;
+  readonly #bodyDeadline: Deadline;
+  #server: RequestServer | null = null;
+  #inputEnded: boolean;
+  #reading = false;
+  #isTunnel = false;
+  /** Trailers can still be said after the body. */
+  #mayTrail = false;
+  #trailers = "";
+  #ended = false;
+
+  constructor(host: H2StreamHost, stream: ServerHttp2Stream, head: RequestHead) {
+    this.#host = host;
+    this.#stream = stream;
+    this.#head = head;
+    this.#inputEnded = stream.endAfterHeaders;
+    this.#requestDeadline = new Deadline(() => this.#server?.onTimeout());
+    this.#bodyDeadline = new Deadline(() => this.#onSlow());
+    stream.on("error", () => {});
+    stream.on("close", () => this.#onClose());
+    stream.on("drain", () => {
+      beginTurn();
+      this.#server?.onClientDrain();
+    });
+    stream.on("wantTrailers", () => this.#sendTrailers());
+  }
+
+  get scheme(): "http" | "https" {
+    return this.#host.scheme;
+  }
+
+  get remoteAddress(): string {
+    return this.#host.remoteAddress;
+  }
+
+  /** Begins the request; the server may answer within the call. */
+  serve(server: RequestServer): void {
+    this.#server = server;
+    server.start();
+  }
+
+  /** The gateway drains. */
+  drain(): void {
+    this.#server?.onDraining();
+  }
+
+  limitRequest(timeoutMs: number, startedMs: number): void {
+    this.#host.wheel.arm(this.#requestDeadline, startedMs, timeoutMs);
+  }
+
+  unlimitRequest(): void {
+    this.#host.wheel.disarm(this.#requestDeadline);
+  }
+
+  readBody(): void {
+    const server = this.#server;
+    if (server === null || this.#reading) return;
+    if (this.#inputEnded) {
+      server.onBodyEnd();
+      return;
+    }
+    this.#reading = true;
+    if (this.#head.expectContinue) this.#stream.additionalHeaders({ ":status": 100 });
+    this.#armBody();
+    this.#stream.on("data", (chunk: Buffer) => this.#onData(chunk));
+    this.#stream.on("end", () => this.#onInputEnd());
+  }
+
+  resumeBody(): void {
+    if (!this.#reading || !this.#stream.isPaused()) return;
+    this.#armBody();
+    this.#stream.resume();
+  }
+
+  // A stream is not reused: there is nothing that could be mistaken for the next request.
+  closeAfterResponse(): void {}
+
+  sendInterim(text: string): void {
+    if (!this.#isOpen || this.#stream.headersSent) return;
+    const headers = responseHeaders(text);
+    const links = headers.filter((_, i) => headers[i - (i % 2)] === "link" && i % 2 === 1);
+    this.#stream.additionalHeaders({ ":status": Number(headers[1]), link: links });
+  }
+
+  sendHead(text: string, framing: BodyFraming): void {
+    if (!this.#isOpen) return;
+    const headers = responseHeaders(text);
+    this.#isTunnel = framing === "tunnel";
+    // RFC 8441, 5: a 2xx takes the place of 101, and there is no Sec-WebSocket-Accept.
+    if (this.#isTunnel) headers[1] = "200";
+    const endStream = framing === "none";
+    this.#mayTrail = !endStream && wantsTrailers(this.#head.get("te"));
+    this.#stream.respond(headers, { endStream, waitForTrailers: this.#mayTrail });
+    if (this.#isTunnel) this.readBody();
+  }
+
+  sendBody(bytes: Buffer, from: number, to: number): void {
+    // Copied: the stream keeps it until the client's window opens, the reader's buffer is only lent.
+    if (from < to && this.#isOpen) this.#stream.write(Buffer.from(bytes.subarray(from, to)));
+  }
+
+  flush(): boolean {
+    if (!this.#isOpen || this.#stream.writableLength < LIMITS.bodyHighWaterBytes) return true;
+    // The drain event follows: so much is over the stream's own mark.
+    return false;
+  }
+
+  endResponse(trailers: string): boolean {
+    this.#trailers = trailers;
+    this.#ended = true;
+    this.#server = null;
+    this.#host.wheel.disarm(this.#requestDeadline);
+    this.#host.wheel.disarm(this.#bodyDeadline);
+    if (this.#isOpen) this.#stream.end();
+    // What the client still sends is not wanted (RFC 9113, 8.1).
+    if (!this.#inputEnded && this.#isOpen) this.#stream.close(NGHTTP2_NO_ERROR);
+    return true;
+  }
+
+  // destroy() and not close(): that one ends the body first, and a body without a length would then be
+  // taken for a whole one.
+  cut(): void {
+    this.#server = null;
+    this.wasCut = true;
+    this.#stream.destroy(new Error("the response was cut"));
+  }
+
+  get #isOpen(): boolean {
+    return !this.#stream.destroyed && !this.#stream.closed;
+  }
+
+  #onData(chunk: Buffer): void {
+    beginTurn();
+    const server = this.#server;
+    if (server === null) return;
+    server.onBody(chunk, 0, chunk.length);
+    if (server.flushBody()) {
+      this.#armBody();
+    } else {
+      this.#host.wheel.disarm(this.#bodyDeadline);
+      this.#stream.pause();
+    }
+  }
+
+  #onInputEnd(): void {
+    beginTurn();
+    this.#inputEnded = true;
+    this.#host.wheel.disarm(this.#bodyDeadline);
+    this.#server?.onBodyEnd();
+  }
+
+  #armBody(): void {
+    if (!this.#isTunnel) this.#host.wheel.arm(this.#bodyDeadline, turnMs(), this.#host.bodyIdleMs);
+  }
+
+  #onSlow(): void {
+    this.#server?.onRequestFailed("REQUEST_TIMEOUT", "the body made no progress in time");
+  }
+
+  #sendTrailers(): void {
+    if (this.#isOpen) this.#stream.sendTrailers(trailerHeaders(this.#trailers));
+  }
+
+  #onClose(): void {
+    beginTurn();
+    this.#host.wheel.remove(this.#requestDeadline);
+    this.#host.wheel.remove(this.#bodyDeadline);
+    const server = this.#server;
+    this.#server = null;
+    if (!this.#ended) server?.onClientGone();
+  }
+}
