@@ -24,6 +24,8 @@ export const LIMITS = {
   responseHeadBytesMax: 65_536,
   responseHeadersMax: 256,
   interimResponsesMax: 16,
+  h2OriginStreamsMax: 100,
+  h2OriginSessionsMax: 16,
   // Responses up to this size are joined with their head and written as one string.
   smallBodyBytesMax: 32_768,
   // Timers.

@@ -20,6 +20,7 @@ import type { CheckContext } from "../config/parse.ts";
 import { diffConfigs } from "../config/diff.ts";
 import type { Fault } from "../config/fault.ts";
 import type { Config, ParsedConfig } from "../config/schema.ts";
+import { resolveConfig } from "../config/resolve.ts";
 import { resolveSecrets } from "../config/secrets.ts";
 import type { RevisionStore } from "../config/store.ts";
 import { exposition } from "../telemetry/exposition.ts";
@@ -296,7 +297,7 @@ export class GatewayControl implements Control {
     }
     checkImmutable(this.#live.config, config);
     const diff = diffConfigs(this.#live.config, config);
-    const resolved = resolveSecrets(config, this.#parts.checkContext);
+    const resolved = resolveConfig(config, this.#parts.checkContext);
     if (resolved.faults.length > 0) throw invalidConfig(resolved.faults);
     const tookMs = () => Math.round((nowMs() - beganMs) * 10) / 10;
     if (diff.length === 0) return { revision, changed: false, diff, tookMs: tookMs(), config };

@@ -142,12 +142,14 @@ export class Generations {
     const { wheel, metrics, log } = this.#services;
     const key = JSON.stringify(config);
     const upstream = this.#upstreams.hold(key, () => {
-      const caFile = config.tls?.ca_file;
+      const textOf = (file: string | undefined) =>
+        file === undefined ? null : readFileSync(file, "utf8");
+      const { ca_file: ca, cert_file: cert, key_file: key } = config.tls ?? {};
       return new Upstream(config, {
         wheel,
         buffers: this.buffers,
         counters: metrics.upstream(config.name),
-        ca: caFile === undefined ? null : readFileSync(caFile, "utf8"),
+        tls: { ca: textOf(ca), cert: textOf(cert), key: textOf(key) },
         warn: (message, fields) => log.warn(message, fields),
       });
     });

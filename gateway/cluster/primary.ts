@@ -13,7 +13,7 @@ import type { Fault } from "../config/fault.ts";
 import { checkConfigText } from "../config/parse.ts";
 import type { CheckContext } from "../config/parse.ts";
 import type { Config, ParsedConfig } from "../config/schema.ts";
-import { resolveSecrets } from "../config/secrets.ts";
+import { resolveConfig } from "../config/resolve.ts";
 import { watchFile } from "../config/source-file.ts";
 import { openStore } from "../config/store.ts";
 import type { RevisionStore } from "../config/store.ts";
@@ -200,7 +200,7 @@ async function chooseConfig(state: State): Promise<StartConfig> {
     if (!result.ok) throw new ConfigFaults(configFile, text, result.faults);
     config = result.config;
   }
-  const { config: resolved, faults } = resolveSecrets(config, checkContext);
+  const { config: resolved, faults } = resolveConfig(config, checkContext);
   if (faults.length > 0) throw new ConfigFaults(configFile, text, faults);
   const isNew = last === null || diffConfigs(last.config, config).length > 0;
   return {

@@ -145,6 +145,22 @@ function checkUpstream(upstream: Sound<UpstreamConfig>, path: string, rules: Rul
     faults.outOfRange(`${path}/tls/server_name`, tls.server_name, "a host name");
   }
   if (tls?.ca_file !== undefined) checkAuthorities(tls.ca_file, `${path}/tls/ca_file`, rules);
+  checkClientCertificate(tls, `${path}/tls`, rules);
+}
+
+// For origins that ask for one: both files or neither.
+function checkClientCertificate(
+  tls: Sound<UpstreamConfig["tls"]>,
+  path: string,
+  rules: Rules,
+): void {
+  if (tls === undefined) return;
+  const given = ["cert_file", "key_file"].filter((key) => isGiven(tls, key));
+  if (given.length === 1) {
+    const other = given[0] === "cert_file" ? "key_file" : "cert_file";
+    rules.faults.missing(path, other, `${given[0]} does nothing without ${other}`);
+  }
+  checkCertificate(tls, path, rules);
 }
 
 function checkHash(upstream: Sound<UpstreamConfig>, path: string, faults: FaultList): void {

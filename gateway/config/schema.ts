@@ -100,6 +100,11 @@ const Upstream = Type.Object(
         closed,
       ),
     ),
+    protocol: Type.Optional(
+      Type.Enum(["http1", "http2"], {
+        description: "http2: by ALPN with tls, else with prior knowledge; gRPC needs it",
+      }),
+    ),
     targets: Type.Array(Target, { minItems: 1, maxItems: 1000 }),
     dns_refresh_ms: Milliseconds(100, 3_600_000, 10_000),
     tls: Type.Optional(
@@ -107,6 +112,10 @@ const Upstream = Type.Object(
         {
           server_name: Type.Optional(Type.String({ minLength: 1 })),
           ca_file: Type.Optional(Type.String({ minLength: 1 })),
+          cert_file: Type.Optional(
+            Type.String({ minLength: 1, description: "the certificate that the origin asks for" }),
+          ),
+          key_file: Type.Optional(Type.String({ minLength: 1 })),
           verify: Type.Optional(Type.Boolean({ default: true })),
         },
         closed,
@@ -282,7 +291,14 @@ const Route = Type.Object(
       ),
     ),
     body_bytes_max: Type.Optional(Type.Integer({ minimum: 0, maximum: 2 ** 40 })),
-    timeout_ms: Milliseconds(1, 86_400_000, 30_000),
+    timeout_ms: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 86_400_000,
+        default: 30_000,
+        description: "0: no limit",
+      }),
+    ),
     websocket: Type.Optional(
       Type.Object({ idle_ms: Milliseconds(100, 86_400_000, 600_000) }, closed),
     ),

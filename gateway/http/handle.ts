@@ -27,7 +27,7 @@ import type { Downstream, RequestServer } from "./downstream.ts";
 import { Echo } from "./echo.ts";
 import { hashKey } from "./hash-key.ts";
 import { buildRequestHead, buildResponseFields } from "./hygiene.ts";
-import { hasNoBody, localFields } from "./respond.ts";
+import { grpcResponse, grpcTimeoutMs, hasNoBody, isGrpc, localFields } from "./respond.ts";
 import { HeadView, LocalView } from "./response-view.ts";
 import type { RouteAction, RouteRuntime, Snapshot } from "./snapshot.ts";
 import { Tunnel } from "./tunnel.ts";
@@ -46,6 +46,7 @@ export class Handling implements RequestServer, ForwardClient {
   readonly #core: Core;
   readonly #client: Downstream;
   readonly #head: RequestHead;
+  readonly #isGrpc: boolean;
   #snapshot: Snapshot | null = null;
   #accepted: Accepted | null = null;
   #route: RouteRuntime | null = null;
@@ -59,6 +60,7 @@ export class Handling implements RequestServer, ForwardClient {
     this.#core = core;
     this.#client = client;
     this.#head = head;
+    this.#isGrpc = isGrpc(head.get("content-type"));
   }
 
   start(): void {
@@ -90,7 +92,7 @@ export class Handling implements RequestServer, ForwardClient {
     if (this.#head.contentLength > route.bodyBytesMax) {
       throw new GatewayError("BODY_TOO_LARGE", `${this.#head.contentLength} bytes announced`);
     }
-    this.#client.limitRequest(route.timeoutMs, exchange.startedMs);
+    this.#limit(route, exchange);
     const verdict = runRequestChain(snapshot.slots, route.chain, exchange);
     if (verdict instanceof Promise) {
       // A rejection ends here, and what act() throws is caught within it.
@@ -101,6 +103,13 @@ export class Handling implements RequestServer, ForwardClient {
     } else {
       this.#decide(verdict, exchange, route);
     }
+  }
+
+  // The route's time, or the client's own where it is shorter (gRPC). 0: no limit.
+  #limit({ timeoutMs }: RouteRuntime, exchange: Exchange): void {
+    const asked = this.#isGrpc ? grpcTimeoutMs(this.#head.get("grpc-timeout")) : null;
+    const limitMs = asked === null || (timeoutMs > 0 && timeoutMs < asked) ? timeoutMs : asked;
+    if (limitMs > 0) this.#client.limitRequest(limitMs, exchange.startedMs);
   }
 
   // After a policy that took its time: the client may be gone, or the route's time be up.
@@ -269,6 +278,10 @@ export class Handling implements RequestServer, ForwardClient {
     }
     this.#applyResponseEdits(exchange, route);
     exchange.headSent = true;
+    // A stream of events has no end that a deadline could mean.
+    if (head.get("content-type")?.startsWith("text/event-stream") === true) {
+      this.#client.unlimitRequest();
+    }
     const fields = buildResponseFields(head, exchange);
     if (framing === "tunnel") this.#startTunnel(fields, route);
     else this.#client.sendHead(fields, framing);
@@ -358,7 +371,7 @@ export class Handling implements RequestServer, ForwardClient {
     const { slots } = this.#snapshot as Snapshot;
     const route = this.#route;
     exchange.status = response.status;
-    let sent = response;
+    let sent = this.#isGrpc ? grpcResponse(response, reasonOf(response)) : response;
     if (route !== null) {
       // A plugin that fails on a local response must not hide the reason for that response.
       try {
@@ -409,6 +422,7 @@ export class Handling implements RequestServer, ForwardClient {
       contentLength: this.#head.contentLength,
       chunked: this.#head.chunked,
       websocket: this.#head.websocket,
+      trailers: action?.kind === "upstream" && action.upstream.config.protocol === "http2",
     });
   }
 
@@ -429,6 +443,17 @@ export class Handling implements RequestServer, ForwardClient {
     this.#core.onFinished(exchange, this.#route, nowMs() - exchange.startedMs);
     this.#snapshot?.release();
   }
+}
+
+// What a problem document says in its one sentence; plugins' bodies are not for a header.
+function reasonOf({ status, body }: LocalResponse): string {
+  try {
+    const { detail } = JSON.parse(String(body)) as { detail?: unknown };
+    if (typeof detail === "string") return detail;
+  } catch {
+    // Not a problem document.
+  }
+  return `answered with ${status}`;
 }
 
 function codeOf(error: unknown): ErrorCode {

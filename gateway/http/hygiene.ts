@@ -7,6 +7,7 @@ import type { HeaderEdits } from "../exchange.ts";
 import type { Exchange } from "../exchange.ts";
 import { FIELD, STRIDE } from "../wire/fields.ts";
 import type { FieldList } from "../wire/fields.ts";
+import { wantsTrailers } from "../wire/h2-fields.ts";
 import type { ResponseHead } from "../wire/response-head.ts";
 
 /** Kinds of request fields that are not copied: the gateway writes its own or drops them. */
@@ -69,6 +70,8 @@ export type RequestHeadParts = {
   readonly chunked: boolean;
   /** The request asks for WebSocket, and may. */
   readonly websocket: boolean;
+  /** The origin's trailers can be passed on. */
+  readonly trailers: boolean;
 };
 
 /** The request's head as the origin gets it: Latin-1 text with its empty line. */
@@ -81,6 +84,8 @@ export function buildRequestHead(exchange: Exchange, parts: RequestHeadParts): s
   text += `x-forwarded-host: ${parts.forwardedHost}\r\n`;
   text += `forwarded: ${forwardedElement(exchange, parts.forwardedHost)}\r\n`;
   text += `x-request-id: ${exchange.requestId}\r\ntraceparent: ${exchange.traceparent}\r\n`;
+  // Only this of TE may go on: it says that trailers are understood all the way (RFC 9110, 10.1.4).
+  if (parts.trailers && wantsTrailers(head.get("te"))) text += "te: trailers\r\n";
   if (parts.chunked) text += "transfer-encoding: chunked\r\n";
   else if (parts.websocket) text += "connection: upgrade\r\nupgrade: websocket\r\n";
   else if (parts.contentLength >= 0) text += `content-length: ${parts.contentLength}\r\n`;

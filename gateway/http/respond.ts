@@ -42,6 +42,50 @@ export function localFields(
   return hasNoBody(status) ? text : `${text}content-length: ${bodyBytes}\r\n`;
 }
 
+/** gRPC's code for a status that a gateway answers with (gRPC over HTTP/2, "HTTP to gRPC"). */
+const GRPC_STATUS: ReadonlyMap<number, number> = new Map([
+  [400, 13], // internal
+  [401, 16], // unauthenticated
+  [403, 7], // permission denied
+  [404, 12], // unimplemented
+  [408, 4], // deadline exceeded
+  [413, 8], // resource exhausted
+  [429, 8],
+  [502, 14], // unavailable
+  [503, 14],
+  [504, 4],
+]);
+const GRPC_UNKNOWN = 2;
+
+/** True for a request whose client reads a status of gRPC and no other. */
+export function isGrpc(contentType: string | null): boolean {
+  return contentType !== null && /^application\/grpc(\+|;|$)/i.test(contentType);
+}
+
+/** A refusal as gRPC clients understand it: the status in fields of its own, no body. */
+export function grpcResponse({ status, headers }: LocalResponse, reason: string): LocalResponse {
+  const kept = headers.filter(([name]) => !/^(content-|cache-control$)/i.test(name));
+  const message = encodeURIComponent(reason);
+  return {
+    status: 200,
+    headers: [
+      ["content-type", "application/grpc"],
+      ["grpc-status", String(GRPC_STATUS.get(status) ?? GRPC_UNKNOWN)],
+      ["grpc-message", message],
+      ...kept,
+    ],
+    body: "",
+  };
+}
+
+/** Milliseconds of a `grpc-timeout` field, or null when it is none (8 digits and a unit). */
+export function grpcTimeoutMs(field: string | null): number | null {
+  const match = /^(\d{1,8})([HMSmun])$/.exec(field ?? "");
+  if (match === null) return null;
+  const unitMs = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 1e-3, n: 1e-6 };
+  return Math.ceil(Number(match[1]) * unitMs[match[2] as keyof typeof unitMs]);
+}
+
 /** True for the statuses that never have a body. */
 export function hasNoBody(status: number): boolean {
   return status === 204 || status === 304 || status < 200;

@@ -5,7 +5,7 @@
 import { turnMs } from "../base/clock.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import type { BodyFraming, ResponseHead } from "../wire/response-head.ts";
-import type { OriginConnection, OriginUser } from "./origin-connection.ts";
+import type { OriginChannel, OriginUser } from "./channel.ts";
 import { mayRetry } from "./retry.ts";
 import type { Endpoint, Upstream } from "./upstream.ts";
 
@@ -48,7 +48,7 @@ export class Forward implements OriginUser {
   readonly #upstream: Upstream;
   readonly #plan: ForwardPlan;
   #endpoint: Endpoint | null = null;
-  #connection: OriginConnection | null = null;
+  #channel: OriginChannel | null = null;
   #reused = false;
   #bodyStarted = false;
   #staleRetried = false;
@@ -79,47 +79,47 @@ export class Forward implements OriginUser {
   abort(): void {
     if (this.#done) return;
     this.#done = true;
-    if (this.#connection === null) this.#endpoint?.pool.cancel(this);
+    if (this.#channel === null) this.#endpoint?.pool.cancel(this);
     this.#settle(0, !this.#headPassed);
-    this.#connection?.destroy();
-    this.#connection = null;
+    this.#channel?.destroy();
+    this.#channel = null;
   }
 
   sendBody(bytes: Buffer, from: number, to: number): void {
-    this.#connection?.sendBody(bytes, from, to);
+    this.#channel?.sendBody(bytes, from, to);
   }
 
   endBody(): void {
-    this.#connection?.endRequest();
+    this.#channel?.endRequest();
   }
 
   /** Ends the sending half of a tunnel. */
   endTunnel(): void {
-    this.#connection?.endTunnel();
+    this.#channel?.endTunnel();
   }
 
   /** Writes what was sent. False: the origin is slow, `resumeBody` of the client will follow. */
   flushBody(): boolean {
-    return this.#connection?.flush() ?? true;
+    return this.#channel?.flush() ?? true;
   }
 
   resumeResponse(): void {
-    this.#connection?.resume();
+    this.#channel?.resume();
   }
 
-  onConnected(connection: OriginConnection, reused: boolean): void {
-    this.#connection = connection;
+  onConnected(channel: OriginChannel, reused: boolean): void {
+    this.#channel = channel;
     this.#reused = reused;
     const { hasBody } = this.#plan;
-    connection.sendHead(this.#client.requestHead(this.#endpoint as Endpoint), this.#plan);
+    channel.sendHead(this.#client.requestHead(this.#endpoint as Endpoint), this.#plan);
     if (hasBody) {
       this.#bodyStarted = true;
       this.#client.startBody();
       // The body's first bytes may have been flushed with the head already.
-      this.#connection?.flush();
+      this.#channel?.flush();
     } else {
-      connection.endRequest();
-      connection.flush();
+      channel.endRequest();
+      channel.flush();
     }
   }
 
@@ -154,10 +154,10 @@ export class Forward implements OriginUser {
     if (this.#done) return true;
     if (this.#discarding) return this.#tryAgain();
     this.#done = true;
-    const connection = this.#connection;
-    this.#connection = null;
+    const channel = this.#channel;
+    this.#channel = null;
     // First the connection, so that the client's next request finds it free.
-    connection?.release();
+    channel?.release();
     return this.#client.onResponseEnd(trailers);
   }
 
@@ -166,7 +166,7 @@ export class Forward implements OriginUser {
   }
 
   onFailed(code: ErrorCode, detail: string, received: boolean): void {
-    this.#connection = null;
+    this.#channel = null;
     if (code === "UPSTREAM_TIMEOUT") this.#upstream.counters.timedOut();
     if (this.#headPassed) {
       this.#done = true;
@@ -208,8 +208,8 @@ export class Forward implements OriginUser {
   #tryAgain(): boolean {
     this.#discarding = false;
     this.#settle(503, false);
-    this.#connection?.destroy();
-    this.#connection = null;
+    this.#channel?.destroy();
+    this.#channel = null;
     this.#upstream.counters.retried();
     this.#attempt(this.#endpoint, false);
     return true;
@@ -242,7 +242,7 @@ export class Forward implements OriginUser {
       on: this.#plan.retryOn,
       idempotent: IDEMPOTENT.has(this.#plan.method),
       bodyReplayable: !this.#bodyStarted,
-      bytesSent: this.#connection !== null || received || code !== "UPSTREAM_CONNECT",
+      bytesSent: this.#channel !== null || received || code !== "UPSTREAM_CONNECT",
     });
   }
 }

@@ -13,29 +13,7 @@ import { Outbox } from "../wire/outbox.ts";
 import { parseResponseHead } from "../wire/response-head.ts";
 import type { BodyFraming, ResponseHead } from "../wire/response-head.ts";
 import type { ReadBuffers } from "../base/read-buffers.ts";
-
-/** The one that uses a connection: one request and its response. */
-export interface OriginUser {
-  /** The connection is this user's until it calls `release` or `destroy`. */
-  onConnected(connection: OriginConnection, reused: boolean): void;
-  onUnavailable(code: ErrorCode, detail: string): void;
-  /** An informational response worth forwarding (103). */
-  onInterim(head: ResponseHead): void;
-  onHead(head: ResponseHead, framing: BodyFraming): void;
-  /** A run of body bytes. Large ones stay valid until `flush` returns true or `resume` is called. */
-  onBody(bytes: Buffer, from: number, to: number): void;
-  /**
-   * The response is complete: passes on the rest; true when all of it has left. `trailers` is field
-   * lines as text, "" for none.
-   */
-  onEnd(trailers: string): boolean;
-  /** Called after every other read: passes on what came; false stops reading until `resume`. */
-  flush(): boolean;
-  /** What was written to the origin has left. */
-  onDrain(): void;
-  /** The connection failed; it is destroyed. `received`: a byte of the response had come. */
-  onFailed(code: ErrorCode, detail: string, received: boolean): void;
-}
+import type { OriginChannel, OriginUser, RequestFacts } from "./channel.ts";
 
 export type OriginTimeouts = { readonly firstByteMs: number; readonly idleMs: number };
 
@@ -48,21 +26,13 @@ export interface OriginOwner {
   onGone(connection: OriginConnection): void;
 }
 
-/** What a connection must know of a request beside its head's text. */
-export type RequestFacts = {
-  readonly method: string;
-  /** The body has no declared length. */
-  readonly chunkedBody: boolean;
-  readonly mayUpgrade: boolean;
-};
-
 const IDLE = 0;
 const HEAD = 1;
 const BODY = 2;
 const ENDED = 3; // The response is complete, the user has not let go yet.
 const GONE = 4;
 
-export class OriginConnection {
+export class OriginConnection implements OriginChannel {
   readonly #owner: OriginOwner;
   readonly #deadline: Deadline;
   #socket!: Socket;
@@ -87,8 +57,6 @@ export class OriginConnection {
   #mayUpgrade = false;
   #chunkedRequest = false;
   #received = false;
-  /** Requests sent so far. */
-  uses = 0;
 
   constructor(owner: OriginOwner) {
     this.#owner = owner;
@@ -123,11 +91,9 @@ export class OriginConnection {
     this.#user = user;
   }
 
-  /** Sends the request's head: Latin-1 text with its empty line. The body follows, then `endRequest`. */
   sendHead(text: string, request: RequestFacts): void {
     const { method, chunkedBody, mayUpgrade } = request;
     this.#mayUpgrade = mayUpgrade;
-    this.uses++;
     this.#state = HEAD;
     this.#method = method;
     this.#chunkedRequest = chunkedBody;
@@ -138,14 +104,12 @@ export class OriginConnection {
     this.#outbox.addText(text);
   }
 
-  /** Adds body bytes; `flush` writes them. */
   sendBody(bytes: Buffer, from: number, to: number): void {
     if (this.#state === GONE || from === to) return;
     if (this.#chunkedRequest) this.#outbox.addChunk(bytes, from, to);
     else this.#outbox.addBytes(bytes, from, to);
   }
 
-  /** The request is complete; the origin's time to answer begins. */
   endRequest(): void {
     if (this.#state === GONE) return;
     this.#requestDone = true;
@@ -153,7 +117,6 @@ export class OriginConnection {
     if (this.#state === HEAD) this.#arm(this.#owner.timeouts.firstByteMs);
   }
 
-  /** Writes what was added. False: the origin is slow, wait for `onDrain`. */
   flush(): boolean {
     if (this.#state === GONE) return true;
     const flushed = this.#outbox.flush();
@@ -161,7 +124,6 @@ export class OriginConnection {
     return flushed;
   }
 
-  /** Reads on after `flush` of the user had returned false. */
   resume(): void {
     if (!this.#paused || this.#state === GONE) return;
     this.#paused = false;
@@ -170,14 +132,13 @@ export class OriginConnection {
     if (!this.#reading) this.#socket.resume();
   }
 
-  /** Ends the sending half of a tunnel; the origin has a while to end its own. */
   endTunnel(): void {
     if (this.#state === GONE) return;
     this.#socket.end();
     this.#arm(LIMITS.lingerMs);
   }
 
-  /** The user is done. The connection is kept when both messages ended cleanly. */
+  /** The connection is kept when both messages ended cleanly. */
   release(): void {
     this.#user = null;
     const clean =
@@ -195,7 +156,6 @@ export class OriginConnection {
     this.#owner.onReusable(this);
   }
 
-  /** Ends the connection at once; its user hears nothing more. */
   destroy(): void {
     if (this.#state === GONE) return;
     this.#state = GONE;

@@ -8,7 +8,8 @@ import { beginTurn, turnMs } from "../base/clock.ts";
 import { Deadline } from "../base/timer-wheel.ts";
 import type { TimerWheel } from "../base/timer-wheel.ts";
 import { OriginConnection } from "./origin-connection.ts";
-import type { OriginOwner, OriginTimeouts, OriginUser } from "./origin-connection.ts";
+import type { ChannelPool, OriginUser } from "./channel.ts";
+import type { OriginOwner, OriginTimeouts } from "./origin-connection.ts";
 import type { ReadBuffers } from "../base/read-buffers.ts";
 
 export type OriginTls = {
@@ -17,6 +18,9 @@ export type OriginTls = {
   readonly verify: boolean;
   /** PEM text of the authorities to trust; the system's when null. */
   readonly ca: string | null;
+  /** PEM text of the certificate that the origin asks for, and its key; null when there is none. */
+  readonly cert: string | null;
+  readonly key: string | null;
 };
 
 export type OriginPoolOptions = {
@@ -36,7 +40,7 @@ export type OriginPoolOptions = {
 
 type Waiter = { readonly user: OriginUser; readonly deadline: Deadline };
 
-export class OriginPool implements OriginOwner {
+export class OriginPool implements OriginOwner, ChannelPool {
   readonly wheel: TimerWheel;
   readonly buffers: ReadBuffers;
   readonly timeouts: OriginTimeouts;
@@ -209,6 +213,8 @@ export class OriginPool implements OriginOwner {
       servername: net.isIP(secure.serverName) === 0 ? secure.serverName : "",
       rejectUnauthorized: secure.verify,
       ca: secure.ca ?? undefined,
+      cert: secure.cert ?? undefined,
+      key: secure.key ?? undefined,
       minVersion: "TLSv1.2",
       ALPNProtocols: ["http/1.1"],
       session: this.#session,

@@ -9,8 +9,10 @@ import type { UpstreamConfig } from "../config/schema.ts";
 import { createBalancer } from "./balance.ts";
 import type { Balancer } from "./balance.ts";
 import { createResolver } from "./dns.ts";
+import type { ChannelPool } from "./channel.ts";
 import { OriginPool } from "./pool-h1.ts";
-import type { OriginTls } from "./pool-h1.ts";
+import type { OriginPoolOptions, OriginTls } from "./pool-h1.ts";
+import { H2OriginPool } from "./pool-h2.ts";
 import type { ReadBuffers } from "../base/read-buffers.ts";
 import { RetryBudget } from "./retry.ts";
 
@@ -30,12 +32,12 @@ export interface UpstreamCounters {
 /** One address that requests can go to. */
 export class Endpoint {
   readonly address: string;
-  readonly pool: OriginPool;
+  readonly pool: ChannelPool;
   /** The balancer that picked it, which hears of its requests even after a change of addresses. */
   balancer: Balancer | null = null;
   index = -1;
 
-  constructor(address: string, pool: OriginPool) {
+  constructor(address: string, pool: ChannelPool) {
     this.address = address;
     this.pool = pool;
   }
@@ -45,8 +47,8 @@ export type UpstreamServices = {
   readonly wheel: TimerWheel;
   readonly buffers: ReadBuffers;
   readonly counters: UpstreamCounters;
-  /** Text of `tls.ca_file`, when there is one. */
-  readonly ca: string | null;
+  /** Texts of the files that `tls` names. */
+  readonly tls: Pick<OriginTls, "ca" | "cert" | "key">;
   warn(message: string, fields: Record<string, unknown>): void;
 };
 
@@ -156,7 +158,7 @@ export class Upstream {
     });
   }
 
-  #openPool(host: string, target: TargetState): OriginPool {
+  #openPool(host: string, target: TargetState): ChannelPool {
     const { pool, timeouts, tls } = this.config;
     const secure: OriginTls | null =
       tls === undefined
@@ -164,9 +166,9 @@ export class Upstream {
         : {
             serverName: tls.server_name ?? target.host,
             verify: tls.verify ?? true,
-            ca: this.#services.ca,
+            ...this.#services.tls,
           };
-    return new OriginPool({
+    const options: OriginPoolOptions = {
       host,
       port: target.port,
       tls: secure,
@@ -181,7 +183,8 @@ export class Upstream {
       wheel: this.#services.wheel,
       buffers: this.#services.buffers,
       onConnect: (ok) => this.counters.connected(ok),
-    });
+    };
+    return this.config.protocol === "http2" ? new H2OriginPool(options) : new OriginPool(options);
   }
 }
 

@@ -6,13 +6,13 @@
 import net from "node:net";
 import { LIMITS } from "../base/limits.ts";
 
-/** One end of a TCP connection: an IP address and a port. */
-export type Endpoint = { readonly address: string; readonly port: number };
+/** One end of a TCP connection; the address is an IP address. */
+export type SocketAddress = { readonly address: string; readonly port: number };
 
 /** The ends of the connection that is passed on; null: unknown, those of the socket count. */
 export type ProxyHeader = {
-  readonly source: Endpoint | null;
-  readonly destination: Endpoint | null;
+  readonly source: SocketAddress | null;
+  readonly destination: SocketAddress | null;
 };
 
 /** `rest` is what follows the header: a view of the bytes that were pushed last. */
@@ -54,7 +54,7 @@ function judge(bytes: Buffer): Judgement {
   if (bytes.length === 0) return MORE;
   return bytes[0] === SIGNATURE[0]
     ? judgeBinary(bytes)
-    : judgeLine(bytes.latin1Slice(0, LINE_BYTES_MAX));
+    : judgeLine(bytes.subarray(0, LINE_BYTES_MAX).latin1Slice());
 }
 
 function bad(reason: string): Judgement {
@@ -77,10 +77,10 @@ const FIELDS = ["source address", "destination address", "source port", "destina
  * What makes an address or a port of every beginning of one, in the fewest characters: a dotted
  * address lacks some of "0.0.0.0", any other needs at most a double colon, a port one digit.
  */
-const ENDINGS = [...["", "0", ".0", "0.0", ".0.0", "0.0.0", ".0.0.0", "0.0.0.0"], ...[":", "::"]];
+const ENDINGS = ["", "0", ".0", "0.0", ".0.0", "0.0.0", ".0.0.0", "0.0.0.0", ":", "::"];
 
 function judgeLine(text: string): Judgement {
-  const opening = OPENINGS.find((opening) => text.startsWith(opening) || opening.startsWith(text));
+  const opening = OPENINGS.find((known) => text.startsWith(known) || known.startsWith(text));
   if (opening === undefined) {
     return bad(text.startsWith("PROXY ") ? "unknown protocol in a PROXY line" : "no PROXY header");
   }
@@ -120,8 +120,8 @@ function judgeTcpLine(text: string, isAddress: (text: string) => boolean): Judge
   }
   const [source, destination, sourcePort, destinationPort] = values;
   return closeLine(text, start, {
-    source: plainEndpoint(source, Number(sourcePort)),
-    destination: plainEndpoint(destination, Number(destinationPort)),
+    source: plainAddress(source, Number(sourcePort)),
+    destination: plainAddress(destination, Number(destinationPort)),
   });
 }
 
@@ -213,8 +213,8 @@ function readAddresses(bytes: Buffer, family: number): ProxyHeader {
   const source = addressText(bytes.subarray(FIXED_BYTES, destinationAt));
   const destination = addressText(bytes.subarray(destinationAt, portsAt));
   return {
-    source: plainEndpoint(source, bytes.readUInt16BE(portsAt)),
-    destination: plainEndpoint(destination, bytes.readUInt16BE(portsAt + 2)),
+    source: plainAddress(source, bytes.readUInt16BE(portsAt)),
+    destination: plainAddress(destination, bytes.readUInt16BE(portsAt + 2)),
   };
 }
 
@@ -224,9 +224,9 @@ function readAddresses(bytes: Buffer, family: number): ProxyHeader {
  * The line to send in front of everything else. Ends of two families cannot be told: UNKNOWN.
  * Throws for what is no address or port.
  */
-export function proxyHeaderV1(source: Endpoint, destination: Endpoint): string {
-  const from = unscopedEndpoint(source);
-  const to = unscopedEndpoint(destination);
+export function proxyHeaderV1(source: SocketAddress, destination: SocketAddress): string {
+  const from = unscopedAddress(source);
+  const to = unscopedAddress(destination);
   const version = net.isIP(from.address);
   if (version !== net.isIP(to.address)) return `${UNKNOWN_LINE}\r\n`;
   const opening = version === 4 ? TCP4 : TCP6;
@@ -237,25 +237,24 @@ export function proxyHeaderV1(source: Endpoint, destination: Endpoint): string {
  * The bytes to send in front of everything else. Of ends of two families the IPv4 one is mapped into
  * IPv6. Throws for what is no address or port.
  */
-export function proxyHeaderV2(source: Endpoint, destination: Endpoint): Buffer {
-  const from = unscopedEndpoint(source);
-  const to = unscopedEndpoint(destination);
+export function proxyHeaderV2(source: SocketAddress, destination: SocketAddress): Buffer {
+  const from = unscopedAddress(source);
+  const to = unscopedAddress(destination);
   const isIpv4 = net.isIPv4(from.address) && net.isIPv4(to.address);
   const toBytes = isIpv4 ? ipv4Bytes : ipv6Bytes;
-  const addresses = [toBytes(from.address), toBytes(to.address)];
   const ports = Buffer.alloc(4);
   ports.writeUInt16BE(from.port, 0);
   ports.writeUInt16BE(to.port, 2);
-  const family = isIpv4 ? TCP_IPV4 : TCP_IPV6;
-  const fixed = Buffer.from([PROXY, family, 0, ADDRESS_BLOCK_BYTES.get(family) ?? 0]);
-  return Buffer.concat([SIGNATURE, fixed, ...addresses, ports]);
+  const block = Buffer.concat([toBytes(from.address), toBytes(to.address), ports]);
+  const fixed = [PROXY, isIpv4 ? TCP_IPV4 : TCP_IPV6, 0, block.length];
+  return Buffer.concat([SIGNATURE, Buffer.from(fixed), block]);
 }
 
 // Addresses.
 
 // The one spelling that sockets show their peers in, so that a client has one address however it
 // comes; IPv4 in IPv6 is shown as IPv4. Throws for what is no address or port.
-function plainEndpoint(address: string, port: number): Endpoint {
+function plainAddress(address: string, port: number): SocketAddress {
   const family = net.isIPv4(address) ? "ipv4" : "ipv6";
   const shown = new net.SocketAddress({ address, family, port }).address;
   const isMapped = shown.startsWith("::ffff:") && shown.includes(".");
@@ -263,8 +262,8 @@ function plainEndpoint(address: string, port: number): Endpoint {
 }
 
 // Sockets show the interface of a link-local peer ("fe80::1%eth0"): nobody else knows it.
-function unscopedEndpoint({ address, port }: Endpoint): Endpoint {
-  return plainEndpoint(address.split("%", 1)[0], port);
+function unscopedAddress({ address, port }: SocketAddress): SocketAddress {
+  return plainAddress(address.split("%", 1)[0], port);
 }
 
 function addressText(bytes: Buffer): string {

@@ -89,7 +89,7 @@ const CONFIGS: readonly (readonly [what: string, text: string])[] = [
   ["an unknown key", withKey({ rutes: [] })],
   ["an unknown key of a route", route({ echo: true, uptream: "origin" })],
   ["a wrong type", withKey({ routes: "all" })],
-  ["a number out of range", route({ echo: true, timeout_ms: 0 })],
+  ["a number out of range", route({ echo: true, timeout_ms: -1 })],
   ["no action", route({})],
   ["two actions", route({ echo: true, upstream: "origin" })],
   ["an unknown upstream", route({ upstream: "orign" })],

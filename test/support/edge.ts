@@ -50,7 +50,13 @@ export async function startEdge(t: TestContext, options: EdgeOptions): Promise<E
     builtins: BUILTINS,
     upstream: (config) => {
       const counters = metrics.upstream(config.name);
-      const services = { wheel, buffers, counters, ca: null, warn: () => {} };
+      const services = {
+        wheel,
+        buffers,
+        counters,
+        tls: { ca: null, cert: null, key: null },
+        warn: () => {},
+      };
       const upstream = new Upstream(config, services);
       upstreams.push(upstream);
       return upstream;

@@ -2,7 +2,7 @@
 // it is told: the least that the pool's contract asks for.
 
 import type { ErrorCode } from "../../gateway/base/errors.ts";
-import type { OriginConnection, OriginUser } from "../../gateway/upstream/origin-connection.ts";
+import type { OriginChannel, OriginUser } from "../../gateway/upstream/channel.ts";
 import type { BodyFraming, ResponseHead } from "../../gateway/wire/response-head.ts";
 
 const DEADLINE_MS = 5_000;
@@ -16,7 +16,7 @@ export class RecordingUser implements OriginUser {
   readonly #outcome = Promise.withResolvers<Outcome>();
   readonly #head = Promise.withResolvers<ResponseHead>();
   readonly #path: string;
-  connection: OriginConnection | null = null;
+  connection: OriginChannel | null = null;
   reused = false;
   framing: BodyFraming | null = null;
   readonly interims: number[] = [];
@@ -40,7 +40,7 @@ export class RecordingUser implements OriginUser {
     return withinDeadline(this.#head.promise, "the response's head");
   }
 
-  onConnected(connection: OriginConnection, reused: boolean): void {
+  onConnected(connection: OriginChannel, reused: boolean): void {
     this.connection = connection;
     this.reused = reused;
     const text = `GET ${this.#path} HTTP/1.1\r\nhost: origin\r\n\r\n`;

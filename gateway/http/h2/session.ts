@@ -133,7 +133,7 @@ export class H2Session {
     const { head, body } = this.#host.refusalParts(code);
     stream.respond(responseHeaders(head));
     stream.end(body);
-    if (!stream.endAfterHeaders) stream.close(NGHTTP2_NO_ERROR);
+    // A body that was announced is not read: node:http2 resets the stream once the answer has left.
   }
 
   #armIdle(): void {

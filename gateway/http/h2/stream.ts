@@ -142,9 +142,16 @@ export class H2Stream implements Downstream {
     this.#host.wheel.disarm(this.#requestDeadline);
     this.#host.wheel.disarm(this.#bodyDeadline);
     if (this.#isOpen) this.#stream.end();
-    // What the client still sends is not wanted (RFC 9113, 8.1).
-    if (!this.#inputEnded && this.#isOpen) this.#stream.close(NGHTTP2_NO_ERROR);
+    if (!this.#inputEnded) this.#refuseRest();
     return true;
+  }
+
+  // What the client still sends is not wanted (RFC 9113, 8.1). In a later turn: a reset overtakes what
+  // is not on the wire yet.
+  #refuseRest(): void {
+    const close = () => setImmediate(() => this.#isOpen && this.#stream.close(NGHTTP2_NO_ERROR));
+    if (this.#stream.writableFinished) close();
+    else this.#stream.once("finish", close);
   }
 
   // destroy() and not close(): that one ends the body first, and a body without a length would then be

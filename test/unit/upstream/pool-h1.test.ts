@@ -72,7 +72,6 @@ test("a connection is reused for the next request, and says so", async (t) => {
     const user = ask(`/${i}`);
     assert.deepEqual(await user.outcome(), ANSWERED);
     assert.equal(user.reused, i > 0);
-    assert.equal(user.connection?.uses, i + 1);
   }
   assert.deepEqual([pool.socketCount, pool.idleCount], [1, 1]);
   assert.equal(origin.received.length, 1);
@@ -228,7 +227,7 @@ test("a connection that is not ready in time is given up", async (t) => {
   const origin = await heldOrigin(t);
   const { pool, connects, ask } = openPool(t, origin.port, {
     connectMs: 100,
-    tls: { serverName: "origin", verify: false, ca: null },
+    tls: { serverName: "origin", verify: false, ca: null, cert: null, key: null },
   });
   const outcome = await ask().outcome();
   assert.ok(outcome.kind === "unavailable");

@@ -1,0 +1,220 @@
+// One request to an HTTP/2 origin: its head translated from text, its response's head to text and through
+// the one strict parser, so that an origin of either protocol is held to the same rules.
+
+import http2 from "node:http2";
+import type { ClientHttp2Stream } from "node:http2";
+import { beginTurn, turnMs } from "../base/clock.ts";
+import type { ErrorCode } from "../base/errors.ts";
+import { LIMITS } from "../base/limits.ts";
+import { Deadline } from "../base/timer-wheel.ts";
+import type { TimerWheel } from "../base/timer-wheel.ts";
+import { requestHeaders, responseText, trailerText } from "../wire/h2-fields.ts";
+import { parseResponseHead } from "../wire/response-head.ts";
+import type { ResponseHead } from "../wire/response-head.ts";
+import type { OriginChannel, OriginUser, RequestFacts } from "./channel.ts";
+import type { OriginTimeouts } from "./origin-connection.ts";
+
+const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM } = http2.constants;
+const END_STREAM = 1;
+
+export type H2StreamParts = {
+  readonly wheel: TimerWheel;
+  readonly timeouts: OriginTimeouts;
+  readonly scheme: "http" | "https";
+  /** Opens the stream on its session. */
+  request(headers: string[], endStream: boolean): ClientHttp2Stream;
+  /** The stream no longer counts. */
+  onClosed(): void;
+};
+
+export class H2OriginStream implements OriginChannel {
+  readonly #parts: H2StreamParts;
+  readonly #deadline: Deadline;
+  #user: OriginUser | null = null;
+  #stream: ClientHttp2Stream | null = null;
+  #headText = "";
+  #method = "GET";
+  #interims = 0;
+  #trailers = "";
+  #received = false;
+  #answered = false;
+  #requestDone = false;
+  #over = false;
+
+  constructor(parts: H2StreamParts) {
+    this.#parts = parts;
+    this.#deadline = new Deadline(() => this.#onDeadline());
+  }
+
+  assign(user: OriginUser): void {
+    this.#user = user;
+  }
+
+  sendHead(text: string, { method }: RequestFacts): void {
+    this.#headText = text;
+    this.#method = method;
+  }
+
+  sendBody(bytes: Buffer, from: number, to: number): void {
+    // Copied: the stream keeps it until the origin's window opens, the reader's buffer is only lent.
+    if (from < to) this.#open(false)?.write(Buffer.from(bytes.subarray(from, to)));
+  }
+
+  endRequest(): void {
+    this.#requestDone = true;
+    if (this.#stream === null) this.#open(true);
+    else this.#stream.end();
+    if (!this.#answered) this.#arm(this.#parts.timeouts.firstByteMs);
+  }
+
+  flush(): boolean {
+    const stream = this.#requestDone ? this.#stream : this.#open(false);
+    if (stream === null || stream.writableLength < LIMITS.bodyHighWaterBytes) return true;
+    this.#arm(this.#parts.timeouts.idleMs);
+    return false;
+  }
+
+  resume(): void {
+    if (this.#stream?.isPaused() !== true) return;
+    this.#arm(this.#parts.timeouts.idleMs);
+    this.#stream.resume();
+  }
+
+  endTunnel(): void {
+    this.#stream?.end();
+  }
+
+  release(): void {
+    this.#user = null;
+    // A response that came before the request's end: the rest of the request is not wanted.
+    if (!this.#requestDone) this.#stream?.close(NGHTTP2_NO_ERROR);
+    this.#finish();
+  }
+
+  destroy(): void {
+    this.#user = null;
+    this.#stream?.close(NGHTTP2_CANCEL);
+    this.#finish();
+  }
+
+  // Opened with the first thing behind the head, so that a request without a body is one frame.
+  #open(endStream: boolean): ClientHttp2Stream | null {
+    if (this.#stream !== null || this.#over) return this.#stream;
+    const headers = requestHeaders(this.#headText, this.#parts.scheme);
+    const stream = this.#parts.request(headers, endStream);
+    this.#stream = stream;
+    stream.on("headers", (_headers, _flags, raw) => this.#onInterim(raw));
+    stream.on("response", (_headers, flags, raw) => this.#onResponse(raw, flags));
+    stream.on("trailers", (_headers, _flags, raw) => (this.#trailers = trailerText(raw)));
+    stream.on("data", (chunk: Buffer) => this.#onData(chunk));
+    stream.on("end", () => this.#onEnd());
+    stream.on("drain", () => {
+      beginTurn();
+      if (!this.#requestDone) this.#parts.wheel.disarm(this.#deadline);
+      this.#user?.onDrain();
+    });
+    stream.on("error", (error) => this.#fail(this.#codeOf(stream), error.message));
+    stream.on("aborted", () => this.#fail(this.#codeOf(stream), "the origin reset the stream"));
+    stream.on("close", () => this.#fail(this.#codeOf(stream), "the stream was closed"));
+    return stream;
+  }
+
+  #onInterim(raw: readonly string[]): void {
+    beginTurn();
+    const head = this.#parse(raw);
+    if (head === null) return;
+    if (++this.#interims > LIMITS.interimResponsesMax) {
+      this.#fail("UPSTREAM_BAD_RESPONSE", "too many informational responses");
+    } else if (head.status === 103) {
+      this.#user?.onInterim(head);
+    }
+  }
+
+  #onResponse(raw: readonly string[], flags: number): void {
+    beginTurn();
+    this.#received = true;
+    const head = this.#parse(raw);
+    if (head === null) return;
+    this.#answered = true;
+    this.#parts.wheel.disarm(this.#deadline);
+    const declared = head.framing(this.#method);
+    const isEmpty = (flags & END_STREAM) !== 0 || declared === "none";
+    // Without a length the end of the stream tells the end: the client is told by chunks.
+    const framing = isEmpty ? "none" : declared === "length" ? "length" : "chunked";
+    this.#user?.onHead(head, framing);
+  }
+
+  // The head, or null after the failure.
+  #parse(raw: readonly string[]): ResponseHead | null {
+    const text = responseText(raw);
+    const head = text === null ? "malformed fields" : parseResponseHead(text);
+    if (typeof head !== "string") return head;
+    this.#fail("UPSTREAM_BAD_RESPONSE", head);
+    return null;
+  }
+
+  #onData(chunk: Buffer): void {
+    beginTurn();
+    const user = this.#user;
+    if (user === null) return;
+    user.onBody(chunk, 0, chunk.length);
+    if (this.#over) return;
+    if (user.flush()) {
+      this.#arm(this.#parts.timeouts.idleMs);
+    } else {
+      this.#parts.wheel.disarm(this.#deadline);
+      this.#stream?.pause();
+    }
+  }
+
+  #onEnd(): void {
+    beginTurn();
+    const stream = this.#stream;
+    // A reset ends the readable half as well, and is no end of a body.
+    if (
+      !this.#answered ||
+      stream === null ||
+      stream.aborted ||
+      stream.rstCode !== NGHTTP2_NO_ERROR
+    ) {
+      this.#fail(this.#answered ? "UPSTREAM_CUT" : "UPSTREAM_RESET", "the stream ended early");
+      return;
+    }
+    const user = this.#user;
+    this.#over = true;
+    this.#parts.wheel.disarm(this.#deadline);
+    user?.onEnd(this.#trailers);
+  }
+
+  #codeOf(stream: ClientHttp2Stream): ErrorCode {
+    if (this.#answered) return "UPSTREAM_CUT";
+    // Not looked at by the origin (RFC 9113, 8.7): as if nothing had been sent.
+    return stream.rstCode === NGHTTP2_REFUSED_STREAM ? "UPSTREAM_CONNECT" : "UPSTREAM_RESET";
+  }
+
+  #onDeadline(): void {
+    this.#fail("UPSTREAM_TIMEOUT", "the origin made no progress in time");
+  }
+
+  #arm(delayMs: number): void {
+    if (!this.#over) this.#parts.wheel.arm(this.#deadline, turnMs(), delayMs);
+  }
+
+  #fail(code: ErrorCode, detail: string): void {
+    const user = this.#user;
+    if (this.#over || user === null) return;
+    const received = this.#received;
+    this.destroy();
+    user.onFailed(code, detail, received);
+  }
+
+  #isCounted = true;
+
+  #finish(): void {
+    this.#over = true;
+    this.#parts.wheel.remove(this.#deadline);
+    if (!this.#isCounted) return;
+    this.#isCounted = false;
+    this.#parts.onClosed();
+  }
+}

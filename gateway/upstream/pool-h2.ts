@@ -1,0 +1,226 @@
+// HTTP/2 to one origin address, over node:http2: few connections with many streams each. Connections,
+// streams, waiters and waiting time are bounded; a connection that the origin says goodbye to gets no
+// further streams, and requests that it had not looked at are tried on another.
+
+import http2 from "node:http2";
+import type { ClientHttp2Session, ClientHttp2Stream } from "node:http2";
+import tls from "node:tls";
+import net from "node:net";
+import { beginTurn, turnMs } from "../base/clock.ts";
+import { LIMITS } from "../base/limits.ts";
+import { Deadline } from "../base/timer-wheel.ts";
+import type { ChannelPool, OriginUser } from "./channel.ts";
+import { H2OriginStream } from "./origin-stream.ts";
+import type { OriginPoolOptions } from "./pool-h1.ts";
+
+type Waiter = { readonly user: OriginUser; readonly deadline: Deadline };
+
+// The types do not know strictSingleValueFields yet: fields may repeat, as origins repeat them.
+const OPTIONS: http2.ClientSessionOptions & { strictSingleValueFields: boolean } = {
+  maxSessionMemory: 16,
+  maxHeaderListPairs: LIMITS.responseHeadersMax,
+  maxOutstandingPings: 4,
+  maxReservedRemoteStreams: 0,
+  strictSingleValueFields: false,
+  settings: {
+    enablePush: false,
+    maxHeaderListSize: LIMITS.responseHeadBytesMax,
+    initialWindowSize: LIMITS.h2WindowBytes,
+  },
+};
+
+/** A connection, and how many more streams it takes. */
+class Session {
+  readonly http2: ClientHttp2Session;
+  streams = 0;
+  isReady = false;
+  /** No further streams: it said goodbye, or failed. */
+  isLeaving = false;
+  readonly idle: Deadline;
+
+  constructor(session: ClientHttp2Session, onIdle: () => void) {
+    this.http2 = session;
+    this.idle = new Deadline(onIdle);
+  }
+
+  get hasRoom(): boolean {
+    const theirs = this.http2.remoteSettings?.maxConcurrentStreams ?? LIMITS.h2OriginStreamsMax;
+    const room = Math.min(theirs, LIMITS.h2OriginStreamsMax);
+    return this.isReady && !this.isLeaving && this.streams < room;
+  }
+}
+
+export class H2OriginPool implements ChannelPool {
+  readonly #options: OriginPoolOptions;
+  readonly #sessions = new Set<Session>();
+  readonly #waiters = new Set<Waiter>();
+  #closed = false;
+
+  constructor(options: OriginPoolOptions) {
+    this.#options = options;
+  }
+
+  get sessionCount(): number {
+    return this.#sessions.size;
+  }
+
+  acquire(user: OriginUser, fresh: boolean): void {
+    if (!fresh) {
+      for (const session of this.#sessions) {
+        if (!session.hasRoom) continue;
+        this.#open(session, user, true);
+        return;
+      }
+    }
+    const { waitersMax } = this.#options;
+    if (this.#waiters.size >= waitersMax) {
+      user.onUnavailable("UPSTREAM_BUSY", "all streams and waiting places are taken");
+      return;
+    }
+    this.#wait(user);
+    const isConnecting = [...this.#sessions].some((each) => !each.isReady && !each.isLeaving);
+    if (!isConnecting && this.#sessions.size < this.#sessionsMax) this.#connect();
+  }
+
+  cancel(user: OriginUser): void {
+    for (const waiter of this.#waiters) if (waiter.user === user) this.#forget(waiter);
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const waiter of [...this.#waiters]) {
+      this.#forget(waiter);
+      waiter.user.onUnavailable("UPSTREAM_NO_TARGET", "the target was removed");
+    }
+    for (const session of this.#sessions) session.http2.close();
+  }
+
+  // As many sockets as HTTP/1.1 would have, each of them with many streams, would be too much.
+  get #sessionsMax(): number {
+    return Math.min(this.#options.socketsMax, LIMITS.h2OriginSessionsMax);
+  }
+
+  #open(session: Session, user: OriginUser, reused: boolean): void {
+    session.streams++;
+    this.#options.wheel.disarm(session.idle);
+    const stream = new H2OriginStream({
+      wheel: this.#options.wheel,
+      timeouts: this.#options.timeouts,
+      scheme: this.#options.tls === null ? "http" : "https",
+      request: (headers, endStream): ClientHttp2Stream =>
+        session.http2.request(headers, { endStream }),
+      onClosed: () => this.#onStreamClosed(session),
+    });
+    stream.assign(user);
+    user.onConnected(stream, reused);
+  }
+
+  #onStreamClosed(session: Session): void {
+    session.streams--;
+    if (session.streams === 0 && !session.isLeaving) {
+      this.#options.wheel.arm(session.idle, turnMs(), this.#options.timeouts.idleMs);
+    }
+    this.#serveWaiters();
+  }
+
+  #serveWaiters(): void {
+    for (const session of this.#sessions) {
+      for (const waiter of this.#waiters) {
+        if (!session.hasRoom) break;
+        this.#forget(waiter);
+        this.#open(session, waiter.user, false);
+      }
+    }
+  }
+
+  #wait(user: OriginUser): void {
+    const { waitMs, connectMs, wheel } = this.#options;
+    const waiter: Waiter = {
+      user,
+      deadline: new Deadline(() => {
+        this.#waiters.delete(waiter);
+        user.onUnavailable("UPSTREAM_BUSY", `no stream within ${waitMs} ms`);
+      }),
+    };
+    this.#waiters.add(waiter);
+    wheel.arm(waiter.deadline, turnMs(), Math.max(waitMs, connectMs));
+  }
+
+  #forget(waiter: Waiter): void {
+    this.#waiters.delete(waiter);
+    this.#options.wheel.remove(waiter.deadline);
+  }
+
+  #connect(): void {
+    const { connectMs, wheel } = this.#options;
+    const { url, createConnection } = this.#target();
+    const session = new Session(http2.connect(url, { ...OPTIONS, createConnection }), () =>
+      session.http2.close(),
+    );
+    this.#sessions.add(session);
+    const deadline = new Deadline(() => fail(`not connected within ${connectMs} ms`));
+    const fail = (reason: string) => {
+      if (!session.isReady && !session.isLeaving) this.#onConnectFailed(reason);
+      session.isLeaving = true;
+      wheel.remove(deadline);
+      session.http2.destroy();
+    };
+    wheel.arm(deadline, turnMs(), connectMs);
+    // Only its settings say how many streams it takes.
+    session.http2.once("remoteSettings", () => {
+      beginTurn();
+      wheel.remove(deadline);
+      session.isReady = true;
+      this.#options.onConnect(true);
+      if (this.#closed) session.http2.close();
+      this.#serveWaiters();
+    });
+    session.http2.on("error", (error: Error) => fail(error.message));
+    session.http2.on("goaway", () => (session.isLeaving = true));
+    session.http2.on("close", () => {
+      fail("the connection was closed");
+      wheel.remove(session.idle);
+      this.#sessions.delete(session);
+      if (this.#waiters.size > 0 && !this.#closed) this.#connectForWaiters();
+    });
+  }
+
+  #connectForWaiters(): void {
+    if (this.#sessions.size < this.#sessionsMax) this.#connect();
+  }
+
+  // Whoever waits for this connection hears of its failure: another try is a decision of theirs.
+  #onConnectFailed(reason: string): void {
+    this.#options.onConnect(false);
+    const { host, port } = this.#options;
+    for (const waiter of [...this.#waiters]) {
+      this.#forget(waiter);
+      waiter.user.onUnavailable("UPSTREAM_CONNECT", `${host}:${port}: ${reason}`);
+    }
+  }
+
+  #target(): { url: string; createConnection: () => net.Socket } {
+    const { host, port, tls: secure } = this.#options;
+    const authority = net.isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
+    if (secure === null) {
+      const connect = () => net.connect({ host, port, noDelay: true });
+      return { url: `http://${authority}`, createConnection: connect };
+    }
+    const { ca, cert, key, serverName, verify } = secure;
+    const connect = () =>
+      tls.connect({
+        host,
+        port,
+        servername: net.isIP(serverName) === 0 ? serverName : "",
+        rejectUnauthorized: verify,
+        ca: ca ?? undefined,
+        cert: cert ?? undefined,
+        key: key ?? undefined,
+        minVersion: "TLSv1.2",
+        ALPNProtocols: ["h2"],
+        checkServerIdentity: (_host, certificate) =>
+          tls.checkServerIdentity(serverName, certificate),
+      });
+    return { url: `https://${authority}`, createConnection: connect };
+  }
+}
