@@ -14,6 +14,28 @@ export type Values = Map<string, string>;
 /** Who decided about a request: a plugin's name and version. */
 export type Decider = { readonly name: string; readonly version: string };
 
+/** A verified client certificate. */
+export type ClientCertificate = {
+  /** Distinguished names as `CN=...,O=...`. */
+  readonly subject: string;
+  readonly issuer: string;
+  readonly serial: string;
+  /** SHA-256 of the certificate, lower-case hex. */
+  readonly fingerprint: string;
+  /** As OpenSSL writes it: `DNS:..., URI:...`. */
+  readonly san: string;
+};
+
+/** What a handshake said about the client; made once per connection. */
+export type TlsFacts = {
+  readonly version: string;
+  readonly cipher: string;
+  /** Name of SNI, lower case; empty without one. */
+  readonly serverName: string;
+  /** null: the client sent none, or was not asked. */
+  readonly client: ClientCertificate | null;
+};
+
 export class Exchange {
   readonly head: RequestHead;
   readonly method: string;
@@ -24,9 +46,15 @@ export class Exchange {
   /** Raw query without the question mark; empty when there is none. */
   query: string;
   readonly scheme: "http" | "https";
+  /** Host and port as the client meant them; empty when HTTP/1.0 sent none. */
+  readonly authority: string;
+  /** What the origin gets as X-Forwarded-For. */
+  readonly forwardedFor: string;
   /** The client's address: the socket's, or what a trusted proxy says. */
   readonly clientIp: string;
   readonly requestId: string;
+  /** null when the client came over clear text. */
+  readonly tls: TlsFacts | null;
   /** W3C traceparent to send upstream; kept or made. */
   readonly traceparent: string;
   /** Monotonic milliseconds when the head was complete. */
@@ -62,15 +90,18 @@ export class Exchange {
     this.path = fields.path;
     this.query = fields.query;
     this.scheme = fields.scheme;
+    this.authority = fields.authority;
     this.clientIp = fields.clientIp;
+    this.forwardedFor = fields.forwardedFor;
     this.requestId = fields.requestId;
+    this.tls = fields.tls;
     this.traceparent = fields.traceparent;
     this.startedMs = fields.startedMs;
   }
 
   /**
    * The request header as the origin will see it: policy edits first, then all of the client's fields
-   * of that name as one.
+   * of that name as one. What the gateway itself says to origins is never what a client claims.
    */
   header(nameLower: string): string | null {
     const edits = this.requestEdits;
@@ -78,7 +109,8 @@ export class Exchange {
       const edited = edits.get(nameLower);
       if (edited !== undefined) return edited;
     }
-    return this.head.fields.getAll(nameLower);
+    const own = OWN_HEADERS.get(nameLower);
+    return own === undefined ? this.head.fields.getAll(nameLower) : own(this);
   }
 
   /** Sets (or with null removes) a header of the request to the origin. The name is lower-case. */
@@ -92,14 +124,33 @@ export class Exchange {
   }
 }
 
+const NONE = () => null;
+
+/** Headers that the gateway writes, by what it writes; null for those that it only takes out. */
+const OWN_HEADERS = new Map<string, (exchange: Exchange) => string | null>([
+  ["host", ({ authority }) => (authority === "" ? null : authority)],
+  ["x-request-id", ({ requestId }) => requestId],
+  ["traceparent", ({ traceparent }) => traceparent],
+  ["x-forwarded-for", ({ forwardedFor }) => forwardedFor],
+  ["x-forwarded-host", ({ authority }) => authority],
+  ["x-forwarded-proto", ({ scheme }) => scheme],
+  ["x-forwarded-port", NONE],
+  ["x-forwarded-client-cert", NONE],
+  ["x-real-ip", NONE],
+  ["forwarded", NONE],
+]);
+
 export type ExchangeFields = {
   head: RequestHead;
   host: string;
   path: string;
   query: string;
   scheme: "http" | "https";
+  authority: string;
   clientIp: string;
+  forwardedFor: string;
   requestId: string;
+  tls: TlsFacts | null;
   traceparent: string;
   startedMs: number;
 };

@@ -12,6 +12,7 @@ export const LIMITS = {
   contentLengthDigitsMax: 15,
   trailerBytesMax: 16_384,
   proxyHeaderBytesMax: 552, // Version 2: 16 bytes and what fits the smallest TCP segment (536).
+  heldConnectionsMax: 1024, // Accepted by the primary while no worker was ready.
   drainBodyBytesMax: 262_144, // Read and dropped after an early answer before the socket is closed.
   lingerMs: 1_000,
   // HTTP/2 from clients.
@@ -41,6 +42,8 @@ export const LIMITS = {
   heartbeatMs: 250,
   heartbeatMissedMs: 2_000,
   commitMs: 10_000,
+  tlsRenewMs: 10_000, // How soon a certificate that was replaced on disk is served.
+  ticketKeysMs: 12 * 3_600_000,
   metricsPullMs: 5_000, // What a killed worker had counted since is lost.
   respawnMinMs: 50,
   respawnMaxMs: 5_000,

@@ -15,7 +15,7 @@ export interface Log {
 export function createLog(write: (line: string) => void, base: LogFields = {}): Log {
   const emit = (level: string, message: string, fields: LogFields = {}) => {
     const line = { time: new Date().toISOString(), level, message, ...base, ...plain(fields) };
-    write(`${JSON.stringify(line)}\n`);
+    write(`${JSON.stringify(line).replaceAll(/[\x7f-\x9f]/g, escapeControl)}\n`);
   };
   return {
     info: (message, fields) => emit("info", message, fields),
@@ -37,4 +37,9 @@ function plain(fields: LogFields): LogFields {
 function describe(error: Error): string {
   const cause = error.cause instanceof Error ? `: ${describe(error.cause)}` : "";
   return `${error.message}${cause}`;
+}
+
+// JSON leaves DEL and the second set of control characters as they are, and terminals obey them.
+function escapeControl(char: string): string {
+  return `\\u00${char.charCodeAt(0).toString(16)}`;
 }

@@ -43,11 +43,20 @@ export type PrepareMessage = {
   readonly reuseRoutes: boolean;
 };
 
-/** Comes with the listening socket, unless the listener is open and only changes its options. */
+/**
+ * How connections come to workers. "shared": all accept from the primary's socket, which comes with the
+ * message. "reuse-port": each listens for itself. "round-robin": the primary accepts and hands on.
+ */
+export type Accepting =
+  | { readonly mode: "shared" | "round-robin" }
+  | { readonly mode: "reuse-port"; readonly host: string; readonly port: number };
+
+/** For a listener that is open only the options count. */
 export type ListenMessage = {
   readonly kind: "listen";
   readonly name: string;
   readonly options: ListenerOptions;
+  readonly accepting: Accepting;
 };
 
 /** Asks for a profile of so many seconds. */
@@ -65,6 +74,8 @@ export type ToWorker =
   | { readonly kind: "abort"; readonly transaction: number }
   | ListenMessage
   | { readonly kind: "unlisten"; readonly name: string }
+  /** Comes with a connection that the primary has accepted. */
+  | { readonly kind: "connection"; readonly name: string }
   | { readonly kind: "metrics"; readonly id: number }
   | { readonly kind: "info"; readonly id: number }
   | ProfileMessage
@@ -109,8 +120,9 @@ const TO_WORKER: Readonly<Record<ToWorker["kind"], Readonly<Record<string, Field
   },
   commit: { transaction: "number" },
   abort: { transaction: "number" },
-  listen: { name: "string", options: "object" },
+  listen: { name: "string", options: "object", accepting: "object" },
   unlisten: { name: "string" },
+  connection: { name: "string" },
   metrics: { id: "number" },
   info: { id: "number" },
   profile: { id: "number", of: "string", seconds: "number" },

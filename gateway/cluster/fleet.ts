@@ -9,6 +9,9 @@ import { LIMITS } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
 import type { Config, RouteConfig } from "../config/schema.ts";
 import type { ListenerOptions } from "../http/listener-host.ts";
+import type { Accepting } from "./channel.ts";
+import { Distributor } from "./distributor.ts";
+import type { NativeConnection } from "./distributor.ts";
 import type { MetricsSnapshot } from "../telemetry/metrics.ts";
 import type { WorkerProfile } from "../telemetry/pprof.ts";
 import type { ProfileKind } from "../telemetry/profile.ts";
@@ -44,7 +47,9 @@ export type Served = {
 export type FleetListener = {
   readonly name: string;
   readonly options: ListenerOptions;
+  /** The primary's bound socket. */
   readonly handle: unknown;
+  readonly accepting: Accepting;
 };
 
 export type WorkerView = {
@@ -65,6 +70,8 @@ type Member = {
   ready: boolean;
   answeredMs: number;
   readonly waiting: Set<(message: ToPrimary | null) => void>;
+  /** Connections that are not sent to it yet, and who takes them back. */
+  readonly leaving: Map<NativeConnection, Distributor>;
 };
 
 export type FleetOptions = {
@@ -82,6 +89,9 @@ export class Fleet {
   readonly #respawn = new Respawn();
   #served: Served | null = null;
   #listeners: readonly FleetListener[] = [];
+  /** By the handle that the primary accepts from. */
+  readonly #distributors = new Map<unknown, Distributor>();
+  #turns = 0;
   #turn: Promise<unknown> = Promise.resolve();
   #transactions = 0;
   #asks = 0;
@@ -110,6 +120,7 @@ export class Fleet {
     this.#heartbeat = setInterval(() => this.#beat(), LIMITS.heartbeatMs);
     const faults = (await Promise.all(boots)).filter((fault) => fault !== null);
     if (faults.length > 0) throw new Error(`workers could not start: ${faults[0]}`);
+    this.#distribute();
   }
 
   /** True when every worker serves the live generation. */
@@ -160,6 +171,7 @@ export class Fleet {
       members.map((member) => this.#openListener(member, listener, known.has(listener.name))),
     );
     await Promise.all(opened);
+    this.#distribute();
   }
 
   /** The counters of every worker that answers in time. */
@@ -235,6 +247,7 @@ export class Fleet {
       ready: false,
       answeredMs: nowMs(),
       waiting: new Set(),
+      leaving: new Map(),
     };
     this.#members.set(worker.id, member);
     worker.on("message", (message: unknown) => this.#onMessage(member, message));
@@ -257,6 +270,7 @@ export class Fleet {
       await this.#commit(member, transaction);
       await Promise.all(this.#listeners.map((each) => this.#openListener(member, each, false)));
       member.ready = true;
+      for (const distributor of this.#distributors.values()) distributor.retry();
       return member.worker.isDead() ? "the worker died" : null;
     } catch (error) {
       this.#options.log.error("a worker could not start", { worker: member.id, error });
@@ -310,18 +324,43 @@ export class Fleet {
   }
 
   async #openListener(member: Member, listener: FleetListener, isOpen: boolean): Promise<void> {
-    const { name, options, handle } = listener;
-    if (isOpen) {
-      this.#send(member, { kind: "listen", name, options });
-      return;
-    }
-    const opened = this.#await(
+    const { name, options, handle, accepting } = listener;
+    const passed = isOpen || accepting.mode !== "shared" ? undefined : handle;
+    const listening = this.#await(
       member,
       LIMITS.commitMs,
       (message) => message.kind === "listening" && message.name === name,
     );
-    this.#send(member, { kind: "listen", name, options }, handle);
-    if ((await opened) === null) this.#kill(member, `it did not open listener ${name}`);
+    this.#send(member, { kind: "listen", name, options, accepting }, passed);
+    if ((await listening) === null) this.#kill(member, `it did not open listener ${name}`);
+  }
+
+  // Begins to accept for listeners that are served in turn; a closed handle accepts no more by itself.
+  #distribute(): void {
+    const mine = this.#listeners.filter(({ accepting }) => accepting.mode === "round-robin");
+    for (const { name, handle } of mine) {
+      const distributor = new Distributor(handle, (connection) => {
+        const member = this.#next();
+        if (member === null) return false;
+        member.leaving.set(connection, distributor);
+        member.worker.send({ kind: "connection", name }, connection as never, (error) => {
+          // The worker has its own copy now; without one another is asked when this one's end is known.
+          if (error === null && member.leaving.delete(connection)) connection.close();
+        });
+        return true;
+      });
+      this.#distributors.set(handle, distributor);
+    }
+    for (const handle of this.#distributors.keys()) {
+      if (!mine.some((listener) => listener.handle === handle)) this.#distributors.delete(handle);
+    }
+  }
+
+  #next(): Member | null {
+    const members = [...this.#members.values()].filter(
+      ({ ready, worker }) => ready && worker.isConnected(),
+    );
+    return members.length === 0 ? null : members[this.#turns++ % members.length];
   }
 
   #onMessage(member: Member, value: unknown): void {
@@ -342,6 +381,7 @@ export class Fleet {
   #onExit(member: Member, code: number | null, signal: string | null): void {
     this.#members.delete(member.id);
     for (const wait of [...member.waiting]) wait(null);
+    for (const [connection, distributor] of member.leaving) distributor.take(connection);
     this.#options.onWorkerGone(member.id);
     if (this.#stopping) return;
     this.restarts++;

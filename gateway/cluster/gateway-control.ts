@@ -30,7 +30,9 @@ import { BUILTINS } from "../plugins/builtin/registry.ts";
 import { DEFAULT_SANDBOX_LIMITS, SandboxError, digestOf } from "../../sandbox/sandbox.ts";
 import { RefusedError } from "./fleet.ts";
 import type { Fleet, Served } from "./fleet.ts";
-import type { Listeners } from "./listeners.ts";
+import type { Listeners, PreparedListeners } from "./listeners.ts";
+import { checkImmutable } from "./immutable.ts";
+import { TlsRenewal } from "./tls-renewal.ts";
 import { isVersion } from "./plugin-registry.ts";
 import type { PluginRegistry, PluginVersion } from "./plugin-registry.ts";
 import { makeVersion } from "./plugin-store.ts";
@@ -59,10 +61,12 @@ export class GatewayControl implements Control {
   readonly #startedAt = new Date().toISOString();
   #live: Live;
   #draining = false;
+  readonly #renewal: TlsRenewal;
 
-  constructor(parts: ControlParts, live: Live) {
+  constructor(parts: ControlParts, live: Live, prepared: PreparedListeners) {
     this.#parts = parts;
     this.#live = live;
+    this.#renewal = new TlsRenewal(parts, prepared);
   }
 
   async status(): Promise<Status> {
@@ -256,6 +260,12 @@ export class GatewayControl implements Control {
     });
   }
 
+  /** Serves certificates that were replaced on disk, and new ticket keys when it is time. */
+  async renewTls(): Promise<void> {
+    if (this.#draining) return;
+    await this.#parts.fleet.exclusively(() => this.#renewal.renew(this.#live.served.base));
+  }
+
   async profile(of: ProfileKind, seconds: number): Promise<Uint8Array> {
     const atMs = Date.now();
     const profiles = await this.#parts.fleet.profile(of, seconds);
@@ -336,6 +346,7 @@ export class GatewayControl implements Control {
     this.#live = { revision, config, served };
     await fleet.listen(prepared.fleet);
     prepared.commit();
+    this.#renewal.applied(prepared);
     this.#retainMetrics();
     return revision;
   }
@@ -444,25 +455,6 @@ function checkName(name: string): void {
       "bad_name",
       "A name is 1 to 64 of a-z, 0-9, dot, dash, underscore.",
     );
-  }
-}
-
-// What a running process cannot change is refused, not ignored.
-function checkImmutable(live: Config, next: Config): void {
-  const fixed = [
-    ["workers", live.workers ?? "auto", next.workers ?? "auto"],
-    ["data_dir", live.data_dir ?? "./var", next.data_dir ?? "./var"],
-    ["admin.listen", live.admin?.listen ?? "", next.admin?.listen ?? ""],
-  ] as const;
-  for (const [path, from, to] of fixed) {
-    if (from !== to) {
-      throw new ControlError(
-        422,
-        "restart_needed",
-        `${path} cannot change while the gateway runs (${from} -> ${to}); restart it with the new value.`,
-        { path },
-      );
-    }
   }
 }
 

@@ -14,6 +14,16 @@ export type BoundListener = {
   close(): void;
 };
 
+export type BindAddress = {
+  readonly host: string;
+  readonly port: number;
+  /** Others of this user may bind the same port. */
+  readonly reusePort?: boolean;
+};
+
+/** Of libuv's uv_tcp_flags. */
+const REUSE_PORT = 2;
+
 type NativeHandle = {
   getsockname(into: { address?: string; port?: number }): number;
   close(): void;
@@ -21,15 +31,27 @@ type NativeHandle = {
 
 // Node keeps this for the cluster module, which needs the very same: a bound socket that is passed on.
 type NetInternals = {
-  _createServerHandle(address: string, port: number, family: 4 | 6): NativeHandle | number;
+  _createServerHandle(
+    address: string,
+    port: number,
+    family: 4 | 6,
+    fd: number | undefined,
+    flags: number,
+  ): NativeHandle | number;
 };
 
 /** Binds; rejects with a sentence that names who holds the port. Port 0 takes a free one. */
-export async function bindListener(at: { host: string; port: number }): Promise<BoundListener> {
-  const { host, port } = at;
+export async function bindListener(at: BindAddress): Promise<BoundListener> {
+  const { host, port, reusePort = false } = at;
   const family = net.isIPv6(host) ? 6 : 4;
   const internals = net as unknown as NetInternals;
-  const handle = internals._createServerHandle(host, port, family);
+  const handle = internals._createServerHandle(
+    host,
+    port,
+    family,
+    undefined,
+    reusePort ? REUSE_PORT : 0,
+  );
   if (typeof handle === "number") throw await bindError(host, port, handle);
   const bound: { address?: string; port?: number } = {};
   // libuv keeps a bind that found the address taken until it is asked for something.

@@ -12,7 +12,7 @@ import { diffConfigs } from "../config/diff.ts";
 import type { Fault } from "../config/fault.ts";
 import { checkConfigText } from "../config/parse.ts";
 import type { CheckContext } from "../config/parse.ts";
-import type { Config, ParsedConfig } from "../config/schema.ts";
+import type { Config, ListenerConfig, ParsedConfig } from "../config/schema.ts";
 import { resolveConfig } from "../config/resolve.ts";
 import { watchFile } from "../config/source-file.ts";
 import { openStore } from "../config/store.ts";
@@ -23,6 +23,7 @@ import { FileSource, SourceFile } from "./file-source.ts";
 import { Fleet } from "./fleet.ts";
 import { GatewayControl } from "./gateway-control.ts";
 import { Listeners } from "./listeners.ts";
+import type { TlsFiles } from "./listeners.ts";
 import { lockDataDir } from "./lock.ts";
 import { PluginStore } from "./plugin-store.ts";
 import type { Prepare } from "./plugin-store.ts";
@@ -86,11 +87,9 @@ export async function startPrimary(options: PrimaryOptions): Promise<Primary> {
   const start = await chooseConfig(state);
 
   const metrics = new FleetMetrics();
+  const { baseDir } = state.checkContext;
   const listeners = new Listeners((listener, shared) =>
-    loadCertificates([...(listener.tls?.certificates ?? []), ...(shared ?? [])], {
-      baseDir: state.checkContext.baseDir,
-      selfSignedDir: listener.tls?.self_signed === true ? dataDir : null,
-    }),
+    loadTls(listener, shared ?? [], { baseDir, dataDir }),
   );
   const fleet = new Fleet({
     log,
@@ -121,6 +120,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<Primary> {
   const control = new GatewayControl(
     { log, version, fleet, listeners, plugins, revisions, metrics, checkContext, drain: askDrain },
     { revision: start.revision, config: start.config, served },
+    prepared,
   );
   const source = new FileSource({ control, file: state.sourceFile, log });
   const watch = watchFile(configFile, {
@@ -129,6 +129,8 @@ export async function startPrimary(options: PrimaryOptions): Promise<Primary> {
     onError: (error) => log.warn("the configuration file cannot be watched", { error }),
   });
   started.defer(() => watch.close());
+  const renewal = setInterval(() => void control.renewTls(), LIMITS.tlsRenewMs);
+  started.defer(() => clearInterval(renewal));
   const collector = setInterval(() => void control.collectMetrics(), LIMITS.metricsPullMs);
   started.defer(() => clearInterval(collector));
   const running = started.move();
@@ -138,7 +140,11 @@ export async function startPrimary(options: PrimaryOptions): Promise<Primary> {
     dataDir,
     drainMs,
     adminListen: first.admin?.listen ?? "127.0.0.1:9180",
-    reload: () => source.apply(),
+    reload: async () => {
+      const outcome = await source.apply();
+      await control.renewTls();
+      return outcome;
+    },
     reopenLogs: () => fleet.reopenLogs(),
     drainAsked,
     stop: () => running.disposeAsync(),
@@ -235,20 +241,19 @@ async function readConfig(file: string): Promise<string> {
   }
 }
 
-async function loadCertificates(
-  files: readonly { readonly cert_file: string; readonly key_file: string }[],
-  from: { readonly baseDir: string; readonly selfSignedDir: string | null },
-): Promise<readonly CertificatePem[]> {
+async function loadTls(
+  { tls }: ListenerConfig,
+  shared: NonNullable<Config["certificates"]>,
+  { baseDir, dataDir }: { readonly baseDir: string; readonly dataDir: string },
+): Promise<TlsFiles> {
+  const read = async (file: string) => await readFile(resolve(baseDir, file), "utf8");
   const certificates: CertificatePem[] = [];
-  for (const { cert_file, key_file } of files) {
-    certificates.push({
-      cert: await readFile(resolve(from.baseDir, cert_file), "utf8"),
-      key: await readFile(resolve(from.baseDir, key_file), "utf8"),
-    });
+  for (const { cert_file, key_file } of [...(tls?.certificates ?? []), ...shared]) {
+    certificates.push({ cert: await read(cert_file), key: await read(key_file) });
   }
-  if (from.selfSignedDir !== null)
-    certificates.push(await selfSignedCertificate(from.selfSignedDir));
-  return certificates;
+  if (tls?.self_signed === true) certificates.push(await selfSignedCertificate(dataDir));
+  const caFile = tls?.client_ca_file;
+  return { certificates, clientCa: caFile === undefined ? null : await read(caFile) };
 }
 
 function workersOf(config: Config): number {

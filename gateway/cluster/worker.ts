@@ -116,6 +116,9 @@ class Worker implements Core {
       case "listen":
         void this.#listen(message, handle);
         return;
+      case "connection":
+        this.#adopt(message.name, handle);
+        return;
       case "unlisten":
         this.#unlisten(message.name);
         return;
@@ -202,10 +205,11 @@ class Worker implements Core {
   }
 
   async #listen(message: ListenMessage, handle: unknown): Promise<void> {
-    const { name, options } = message;
+    const { name, options, accepting } = message;
     const running = this.#listeners.get(name);
     if (running !== undefined) {
       running.update(options);
+      this.#channel.send({ kind: "listening", name });
       return;
     }
     const host = new ListenerHost(options, {
@@ -216,12 +220,23 @@ class Worker implements Core {
     });
     this.#listeners.set(name, host);
     try {
-      await host.listen(handle);
+      if (accepting.mode === "shared") await host.listen(handle);
+      else if (accepting.mode === "reuse-port") {
+        const { host: address, port } = accepting;
+        await host.listen({ host: address, port, reusePort: true, exclusive: true });
+      }
       this.#channel.send({ kind: "listening", name });
     } catch (error) {
       this.log.error("a listener could not be opened", { listener: name, error });
       this.#channel.exit(1);
     }
+  }
+
+  // A connection of a listener that was closed meanwhile has nobody to serve it.
+  #adopt(name: string, handle: unknown): void {
+    const host = this.#listeners.get(name);
+    if (host !== undefined) host.adopt(handle);
+    else (handle as { close(): void } | undefined)?.close();
   }
 
   #unlisten(name: string): void {

@@ -100,6 +100,10 @@ function checkListeners(config: Sound<Config>, rules: Rules): void {
   take(config.admin?.listen, "/admin/listen");
   config.listeners?.forEach((listener, i) => {
     take(listener?.address, `/listeners/${i}/address`);
+    if (listener?.proxy_protocol === true && !isGiven(config, "trusted_proxies")) {
+      const why = "proxy_protocol: true needs the addresses that may send the header";
+      faults.missing("", "trusted_proxies", why);
+    }
     const path = `/listeners/${i}/tls`;
     checkListenerTls(listener?.tls, { path, hasShared: isSharing(config) }, rules);
   });
@@ -127,6 +131,18 @@ function checkListenerTls(
   certificates.forEach((files, i) => {
     if (files !== undefined) checkCertificate(files, `${path}/certificates/${i}`, rules);
   });
+  const asks = tls.client_auth === "optional" || tls.client_auth === "required";
+  if (asks && !isGiven(tls, "client_ca_file")) {
+    const why = `client_auth: ${tls.client_auth} needs the authorities that it believes`;
+    rules.faults.missing(path, "client_ca_file", why);
+  }
+  if (!asks && isGiven(tls, "client_ca_file") && !isGiven(tls, "client_auth")) {
+    const why = "client_ca_file does nothing without client_auth: optional or required";
+    rules.faults.conflict(`${path}/client_ca_file`, why);
+  }
+  if (tls.client_ca_file !== undefined) {
+    checkAuthorities(tls.client_ca_file, `${path}/client_ca_file`, rules);
+  }
 }
 
 function checkUpstream(upstream: Sound<UpstreamConfig>, path: string, rules: Rules): void {
@@ -146,6 +162,10 @@ function checkUpstream(upstream: Sound<UpstreamConfig>, path: string, rules: Rul
   }
   if (tls?.ca_file !== undefined) checkAuthorities(tls.ca_file, `${path}/tls/ca_file`, rules);
   checkClientCertificate(tls, `${path}/tls`, rules);
+  if (upstream.protocol === "http2" && isGiven(upstream, "proxy_protocol")) {
+    const why = "proxy_protocol names one client, and a connection of http2 serves many";
+    faults.conflict(`${path}/proxy_protocol`, why);
+  }
 }
 
 // For origins that ask for one: both files or neither.

@@ -47,9 +47,20 @@ const Listener = Type.Object(
   {
     name: Name,
     address: Address,
+    accept: Type.Optional(
+      Type.Enum(["shared", "reuse-port", "round-robin"], {
+        description: "shared (default): workers accept from one socket; see ARCHITECTURE.md",
+      }),
+    ),
     http2: Type.Optional(
       Type.Boolean({
         description: "by ALPN (true by default with TLS), or with prior knowledge on clear text",
+      }),
+    ),
+    proxy_protocol: Type.Optional(
+      Type.Boolean({
+        default: false,
+        description: "every connection begins with a PROXY header, and is of a trusted proxy",
       }),
     ),
     tls: Type.Optional(
@@ -59,6 +70,11 @@ const Listener = Type.Object(
           self_signed: Type.Optional(
             Type.Boolean({ default: false, description: "make a certificate at first start" }),
           ),
+          client_auth: Type.Optional(Type.Enum(["none", "optional", "required"])),
+          client_ca_file: Type.Optional(
+            Type.String({ minLength: 1, description: "authorities of clients' certificates" }),
+          ),
+          min_version: Type.Optional(Type.Enum(["1.2", "1.3"])),
         },
         closed,
       ),
@@ -103,6 +119,11 @@ const Upstream = Type.Object(
     protocol: Type.Optional(
       Type.Enum(["http1", "http2"], {
         description: "http2: by ALPN with tls, else with prior knowledge; gRPC needs it",
+      }),
+    ),
+    proxy_protocol: Type.Optional(
+      Type.Enum(["v1", "v2"], {
+        description: "each connection begins with a PROXY header and serves one request",
       }),
     ),
     targets: Type.Array(Target, { minItems: 1, maxItems: 1000 }),
@@ -302,6 +323,12 @@ const Route = Type.Object(
     websocket: Type.Optional(
       Type.Object({ idle_ms: Milliseconds(100, 86_400_000, 600_000) }, closed),
     ),
+    forward_client_cert: Type.Optional(
+      Type.Boolean({
+        default: false,
+        description: "X-Forwarded-Client-Cert to the origin, for verified certificates",
+      }),
+    ),
     server_timing: Type.Optional(Type.Boolean({ default: false })),
     retries: Type.Optional(
       Type.Object(
@@ -361,6 +388,13 @@ export const ConfigSchema = Type.Object(
         {
           connections_max: Type.Optional(
             Type.Integer({ minimum: 1, maximum: 1_000_000, default: 20_000 }),
+          ),
+          connections_per_address_max: Type.Optional(
+            Type.Integer({
+              minimum: 1,
+              maximum: 1_000_000,
+              description: "of one client address; left out: only connections_max counts",
+            }),
           ),
           body_bytes_max: Type.Optional(
             Type.Integer({ minimum: 0, maximum: 2 ** 40, default: 2 ** 30 }),

@@ -22,47 +22,64 @@ export interface Acceptor {
 export type Accepted = {
   readonly snapshot: Snapshot;
   readonly exchange: Exchange;
-  /** Host and port as the client meant them; empty when HTTP/1.0 sent none. */
-  readonly authority: string;
-  readonly forwardedFor: string;
   /** Why the request is refused; its exchange then only serves the refusal. */
   readonly fault: ErrorCode | null;
 };
 
 const NO_TARGET = new NormalTarget();
+/** Of a request about the server as a whole. */
+const SERVER_TARGET: NormalTarget = { path: "*", query: "" };
 
 /** Makes the exchange of a request, refused ones included. */
 export function acceptRequest(acceptor: Acceptor, client: Downstream, head: RequestHead): Accepted {
   const { snapshot, ids } = acceptor;
-  const { scheme, remoteAddress: peer } = client;
+  const { scheme, peer } = client;
   const absolute = head.target.charCodeAt(0) === 0x2f ? null : splitAbsolute(head.target);
   const target = absolute === null ? head.target : absolute.target;
   // RFC 9112, 3.2.2: the host of an absolute target replaces the Host field.
   const authority = absolute === null ? (head.hostField ?? "") : absolute.authority;
   const host = authority === "" ? "" : normalizeHost(authority);
-  const normal = normalizeTarget(target);
+  const isHostGood =
+    absolute === null
+      ? authority !== "" || head.minor === 0
+      : isGoodBeside(head.hostField, authority);
+  const normal = isAboutServer(head) ? SERVER_TARGET : normalizeTarget(target);
   let fault: ErrorCode | null = null;
   if (normal === null) fault = "BAD_TARGET";
-  else if (host === null || (authority === "" && head.minor === 1)) fault = "BAD_HOST";
+  else if (host === null || !isHostGood) fault = "BAD_HOST";
   const { path, query } = normal ?? NO_TARGET;
   const sentId = head.get("x-request-id");
   const trusted = snapshot.trustedProxies;
   const origin =
     trusted === null
-      ? { clientIp: peer, forwardedFor: peer, scheme }
-      : resolveClient(head, { address: peer, scheme }, trusted);
+      ? { clientIp: peer.address, forwardedFor: peer.address, scheme }
+      : resolveClient(head, { address: peer.address, scheme }, trusted);
   const exchange = new Exchange({
     head,
     host: host ?? "",
     path,
     query,
     scheme: origin.scheme,
+    authority,
     clientIp: origin.clientIp,
+    forwardedFor: origin.forwardedFor,
+    tls: peer.tls,
     requestId: sentId !== null && isSaneRequestId(sentId) ? sentId : ids.requestId(),
     traceparent: ids.traceparent(head.get("traceparent")),
     startedMs: turnMs(),
   });
-  return { snapshot, exchange, authority, forwardedFor: origin.forwardedFor, fault };
+  return { snapshot, exchange, fault };
+}
+
+// RFC 9112, 3.2: a Host that is wrong is refused also where an absolute target replaces it.
+function isGoodBeside(hostField: string | null, authority: string): boolean {
+  const isGood = hostField === null || (hostField !== "" && normalizeHost(hostField) !== null);
+  return authority !== "" && isGood;
+}
+
+/** The asterisk form (RFC 9112, 3.2.4): it asks about the server and not about a resource. */
+export function isAboutServer({ method, target }: RequestHead): boolean {
+  return target === "*" && method === "OPTIONS";
 }
 
 // Absolute form of http and https; null for anything else, which normalizeTarget then refuses.

@@ -38,13 +38,13 @@ export function resolveClient(
   peer: { address: string; scheme: "http" | "https" },
   trusted: net.BlockList,
 ): ClientAddress {
-  if (!isTrusted(trusted, peer.address)) {
+  if (!isListed(trusted, peer.address)) {
     return { clientIp: peer.address, forwardedFor: peer.address, scheme: peer.scheme };
   }
   const chain: string[] = [];
   let proto: string | null = null;
   head.fields.forEach((name, value) => {
-    if (name === "x-forwarded-for") chain.push(...value.split(",").map((part) => part.trim()));
+    if (name === "x-forwarded-for") chain.push(...value.split(",").map(trimBlanks));
     else if (name === "x-forwarded-proto") proto = value.toLowerCase();
   });
   const scheme = proto === "https" || proto === "http" ? proto : peer.scheme;
@@ -56,11 +56,17 @@ export function resolveClient(
     if (net.isIP(address) === 0) break;
     kept.unshift(address);
     clientIp = address;
-    if (!isTrusted(trusted, address)) break;
+    if (!isListed(trusted, address)) break;
   }
   return { clientIp, forwardedFor: [...kept, peer.address].join(", "), scheme };
 }
 
-function isTrusted(trusted: net.BlockList, address: string): boolean {
-  return trusted.check(address, net.isIPv6(address) ? "ipv6" : "ipv4");
+/** Whether the address is one of the list's. */
+export function isListed(list: net.BlockList, address: string): boolean {
+  return list.check(address, net.isIPv6(address) ? "ipv6" : "ipv4");
+}
+
+// Blanks of HTTP only: trim() would take U+00A0 away too, which is a byte of somebody's text.
+function trimBlanks(text: string): string {
+  return text.replaceAll(/^[ \t]+|[ \t]+$/g, "");
 }

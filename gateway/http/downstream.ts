@@ -3,11 +3,20 @@
 // there is one set of rules for them; an implementation for another protocol translates.
 
 import type { ErrorCode } from "../base/errors.ts";
+import type { TlsFacts } from "../exchange.ts";
 import type { BodyFraming } from "../wire/response-head.ts";
+
+/** Who is at the other end of a connection. */
+export type Peer = {
+  /** The socket's, or what a PROXY header said; IPv4 as such. */
+  readonly address: string;
+  /** null on clear text. */
+  readonly tls: TlsFacts | null;
+};
 
 export interface Downstream {
   readonly scheme: "http" | "https";
-  readonly remoteAddress: string;
+  readonly peer: Peer;
   /** Lets the request run at most this long. */
   limitRequest(timeoutMs: number, startedMs: number): void;
   /** Ends that limit: the request has become something that lasts. */

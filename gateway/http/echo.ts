@@ -3,7 +3,7 @@
 
 import type { Exchange } from "../exchange.ts";
 import type { LocalResponse } from "../plugins/verdict.ts";
-import { parseRequestHead } from "../wire/request-head.ts";
+import { FieldList, scanFields } from "../wire/fields.ts";
 
 const BODY_BYTES_KEPT_MAX = 65_536;
 
@@ -32,12 +32,12 @@ export class Echo {
   response(): LocalResponse {
     const exchange = this.#exchange;
     const headers: Record<string, string> = Object.create(null) as Record<string, string>;
-    const head = parseRequestHead(this.#headText);
-    if (typeof head !== "string") {
-      head.fields.forEach((name, value) => {
-        headers[name] = name in headers ? `${headers[name]}, ${value}` : value;
-      });
-    }
+    // Without the bound on a client's fields: the gateway has added its own.
+    const fields = new FieldList(this.#headText);
+    scanFields(fields, this.#headText.indexOf("\r\n") + 2, Infinity);
+    fields.forEach((name, value) => {
+      headers[name] = name in headers ? `${headers[name]}, ${value}` : value;
+    });
     const seen = {
       method: exchange.method,
       scheme: exchange.scheme,

@@ -21,7 +21,7 @@ import type { ForwardClient } from "../upstream/forward.ts";
 import type { Endpoint } from "../upstream/upstream.ts";
 import type { RequestHead } from "../wire/request-head.ts";
 import type { BodyFraming, ResponseHead } from "../wire/response-head.ts";
-import { acceptRequest } from "./accept.ts";
+import { acceptRequest, isAboutServer } from "./accept.ts";
 import type { Accepted, Acceptor } from "./accept.ts";
 import type { Downstream, RequestServer } from "./downstream.ts";
 import { Echo } from "./echo.ts";
@@ -30,6 +30,7 @@ import { buildRequestHead, buildResponseFields } from "./hygiene.ts";
 import { grpcResponse, grpcTimeoutMs, hasNoBody, isGrpc, localFields } from "./respond.ts";
 import { HeadView, LocalView } from "./response-view.ts";
 import type { RouteAction, RouteRuntime, Snapshot } from "./snapshot.ts";
+import { forwardedClientCert } from "./tls-facts.ts";
 import { Tunnel } from "./tunnel.ts";
 import { WEBSOCKET_VERSION, hasKey, isAccepted } from "./websocket.ts";
 
@@ -81,6 +82,10 @@ export class Handling implements RequestServer, ForwardClient {
   }
 
   #run(exchange: Exchange, snapshot: Snapshot): void {
+    if (isAboutServer(this.#head)) {
+      this.#respond({ status: 204, headers: [], body: "" });
+      return;
+    }
     const route = matchRoute(snapshot.tree, exchange);
     if (route === null) {
       this.#answerNoRoute(exchange, snapshot);
@@ -133,6 +138,10 @@ export class Handling implements RequestServer, ForwardClient {
     if (route.requestEdits !== null) {
       for (const [name, value] of route.requestEdits) exchange.editRequestHeader(name, value);
     }
+    if (route.forwardClientCert && exchange.tls?.client != null) {
+      const value = forwardedClientCert(exchange.tls.client);
+      exchange.editRequestHeader("x-forwarded-client-cert", value);
+    }
     const pathBefore = exchange.path;
     if (route.rewrite !== null) exchange.path = rewritePath(exchange.path, route.rewrite);
     switch (action.kind) {
@@ -161,6 +170,7 @@ export class Handling implements RequestServer, ForwardClient {
       hasBody: this.#head.hasBody,
       chunkedBody: this.#head.chunked,
       mayUpgrade: this.#head.websocket,
+      clientIp: exchange.clientIp,
       hashKey: action.hash === null ? "" : hashKey(action.hash, exchange),
       attemptsMax: action.attemptsMax,
       retryOn: action.retryOn,
@@ -412,13 +422,13 @@ export class Handling implements RequestServer, ForwardClient {
     const { exchange } = accepted;
     const action = this.#route?.action;
     const rule = action?.kind === "upstream" ? action.upstream.config.host_header : undefined;
-    let host = accepted.authority === "" ? address : accepted.authority;
+    let host = exchange.authority === "" ? address : exchange.authority;
     if (rule === "target") host = address;
     else if (rule !== undefined && rule !== "preserve") host = rule;
     return buildRequestHead(exchange, {
       host,
-      forwardedFor: accepted.forwardedFor,
-      forwardedHost: accepted.authority,
+      forwardedFor: exchange.forwardedFor,
+      forwardedHost: exchange.authority,
       contentLength: this.#head.contentLength,
       chunked: this.#head.chunked,
       websocket: this.#head.websocket,

@@ -5,7 +5,7 @@
 import { httpDate } from "../base/clock.ts";
 import type { HeaderEdits } from "../exchange.ts";
 import type { Exchange } from "../exchange.ts";
-import { FIELD, STRIDE } from "../wire/fields.ts";
+import { FIELD, NEVER_NOMINATED, STRIDE } from "../wire/fields.ts";
 import type { FieldList } from "../wire/fields.ts";
 import { wantsTrailers } from "../wire/h2-fields.ts";
 import type { ResponseHead } from "../wire/response-head.ts";
@@ -36,21 +36,6 @@ const RESPONSE_DROPS = dropTable(RESPONSE_DROP_KINDS);
 /** 1xx and 204 have no length to declare (RFC 9110, 8.6). */
 const BODILESS_DROPS = dropTable([...RESPONSE_DROP_KINDS, FIELD.CONTENT_LENGTH]);
 
-/**
- * Names that Connection cannot nominate away: a client would otherwise take credentials or
- * conditions from a request after a policy has seen them.
- */
-const PROTECTED: ReadonlySet<string> = new Set([
-  "authorization",
-  "content-length",
-  "content-type",
-  "cookie",
-  "date",
-  "host",
-  "set-cookie",
-  "x-api-key",
-]);
-
 function dropTable(kinds: readonly number[]): Uint8Array {
   const table = new Uint8Array(16);
   for (const kind of kinds) table[kind] = 1;
@@ -79,11 +64,9 @@ export function buildRequestHead(exchange: Exchange, parts: RequestHeadParts): s
   const { head, query } = exchange;
   const target = query === "" ? exchange.path : `${exchange.path}?${query}`;
   let text = `${exchange.method} ${target} HTTP/1.1\r\nhost: ${parts.host}\r\n`;
-  text += copyFields(head.fields, REQUEST_DROPS, head.nominated, exchange.requestEdits);
-  text += `x-forwarded-for: ${parts.forwardedFor}\r\nx-forwarded-proto: ${exchange.scheme}\r\n`;
-  text += `x-forwarded-host: ${parts.forwardedHost}\r\n`;
-  text += `forwarded: ${forwardedElement(exchange, parts.forwardedHost)}\r\n`;
-  text += `x-request-id: ${exchange.requestId}\r\ntraceparent: ${exchange.traceparent}\r\n`;
+  // What the request's Connection nominates, its parser has dropped.
+  text += copyFields(head.fields, REQUEST_DROPS, null, exchange.requestEdits);
+  text += ownFields(exchange, parts);
   // Only this of TE may go on: it says that trailers are understood all the way (RFC 9110, 10.1.4).
   if (parts.trailers && wantsTrailers(head.get("te"))) text += "te: trailers\r\n";
   if (parts.chunked) text += "transfer-encoding: chunked\r\n";
@@ -91,6 +74,25 @@ export function buildRequestHead(exchange: Exchange, parts: RequestHeadParts): s
   else if (parts.contentLength >= 0) text += `content-length: ${parts.contentLength}\r\n`;
   text += editLines(exchange.requestEdits);
   return `${text}\r\n`;
+}
+
+// What the gateway says of the client, and to which request and trace this one belongs.
+function ownFields(exchange: Exchange, parts: RequestHeadParts): string {
+  const { requestEdits: edits } = exchange;
+  const { forwardedFor, forwardedHost } = parts;
+  return (
+    ownLine("x-forwarded-for", forwardedFor, edits) +
+    ownLine("x-forwarded-proto", exchange.scheme, edits) +
+    ownLine("x-forwarded-host", forwardedHost, edits) +
+    ownLine("forwarded", forwardedElement(exchange, forwardedHost), edits) +
+    ownLine("x-request-id", exchange.requestId, edits) +
+    ownLine("traceparent", exchange.traceparent, edits)
+  );
+}
+
+// The word of a policy or of the route replaces the gateway's: of two lines readers choose either.
+function ownLine(name: string, value: string, edits: HeaderEdits | null): string {
+  return edits !== null && edits.has(name) ? "" : `${name}: ${value}\r\n`;
 }
 
 /**
@@ -103,8 +105,8 @@ export function buildResponseFields(head: ResponseHead, exchange: Exchange): str
   let text = `HTTP/1.1 ${head.status} ${reason}\r\n`;
   const drops = head.status === 204 || head.status < 200 ? BODILESS_DROPS : RESPONSE_DROPS;
   text += copyFields(head.fields, drops, head.nominated, edits);
-  if (!hasKind(head.fields, FIELD.DATE)) text += `date: ${httpDate()}\r\n`;
-  text += `x-request-id: ${exchange.requestId}\r\n`;
+  if (!hasKind(head.fields, FIELD.DATE)) text += ownLine("date", httpDate(), edits);
+  text += ownLine("x-request-id", exchange.requestId, edits);
   return text + editLines(edits);
 }
 
@@ -140,7 +142,7 @@ function isReplaced(
   edits: HeaderEdits | null,
 ): boolean {
   if (edits !== null && edits.has(name)) return true;
-  return nominated !== null && nominated.includes(name) && !PROTECTED.has(name);
+  return nominated !== null && nominated.includes(name) && !NEVER_NOMINATED.has(name);
 }
 
 function editLines(edits: HeaderEdits | null): string {

@@ -64,6 +64,7 @@ export function* buildPlan(
       timeoutMs: route.timeout_ms ?? 30_000,
       websocketIdleMs: route.websocket?.idle_ms ?? 600_000,
       serverTiming: route.server_timing ?? false,
+      forwardClientCert: route.forward_client_cert ?? false,
       metrics: services.metrics(route.name),
     };
     builder.add(toRouteInput(route, runtime));

@@ -42,6 +42,8 @@ export type RouteRuntime = {
   /** How long a WebSocket may be silent. */
   readonly websocketIdleMs: number;
   readonly serverTiming: boolean;
+  /** The origin is told of verified client certificates. */
+  readonly forwardClientCert: boolean;
   readonly metrics: RouteMetrics;
 };
 

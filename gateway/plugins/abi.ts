@@ -32,6 +32,7 @@ const READS: HostTable = {
   request_id: reader((exchange) => exchange.requestId),
   request_route: reader((exchange) => exchange.routeName),
   request_consumer: reader((exchange) => exchange.consumer),
+  request_tls: namedReader((exchange, name) => tlsText(exchange, name)),
   request_query_param: namedReader((exchange, name) => queryParameter(exchange.query, name)),
   request_header: namedReader((exchange, name) => exchange.header(name.toLowerCase())),
   request_param: namedReader((exchange, name) => exchange.params?.get(name) ?? null),
@@ -141,6 +142,31 @@ function check(guest: G, why: string | null): void {
 function exchangeOf(guest: G): Exchange {
   const { exchange } = guest.context;
   return exchange ?? guest.fail("there is no request while the configuration is checked");
+}
+
+// What the handshake said; of a client's certificate only what was verified.
+function tlsText({ tls }: Exchange, name: string): string | null {
+  if (tls === null) return null;
+  switch (name) {
+    case "version":
+      return tls.version;
+    case "cipher":
+      return tls.cipher;
+    case "server_name":
+      return tls.serverName;
+    case "client_subject":
+      return tls.client?.subject ?? null;
+    case "client_issuer":
+      return tls.client?.issuer ?? null;
+    case "client_serial":
+      return tls.client?.serial ?? null;
+    case "client_fingerprint":
+      return tls.client?.fingerprint ?? null;
+    case "client_san":
+      return tls.client?.san ?? null;
+    default:
+      return null;
+  }
 }
 
 function claimText(exchange: Exchange, name: string): string | null {

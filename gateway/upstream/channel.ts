@@ -35,6 +35,8 @@ export interface OriginChannel {
 
 /** The one that uses a channel: one request and its response. */
 export interface OriginUser {
+  /** For the PROXY header of a connection that is made for this user. */
+  readonly clientIp: string;
   /** The channel is this user's until it calls `release` or `destroy`. */
   onConnected(channel: OriginChannel, reused: boolean): void;
   onUnavailable(code: ErrorCode, detail: string): void;

@@ -35,6 +35,7 @@ export type ForwardPlan = {
   readonly chunkedBody: boolean;
   /** The request asks for a tunnel. */
   readonly mayUpgrade: boolean;
+  readonly clientIp: string;
   readonly hashKey: string;
   readonly attemptsMax: number;
   readonly retryOn: readonly string[];
@@ -68,6 +69,10 @@ export class Forward implements OriginUser {
   /** Address of the endpoint that was tried last. */
   get address(): string {
     return this.#endpoint?.address ?? "";
+  }
+
+  get clientIp(): string {
+    return this.#plan.clientIp;
   }
 
   start(): void {

@@ -127,6 +127,7 @@ export class H2OriginStream implements OriginChannel {
       this.#fail("UPSTREAM_BAD_RESPONSE", "too many informational responses");
     } else if (head.status === 103) {
       this.#user?.onInterim(head);
+      this.#passOn();
     }
   }
 
@@ -142,6 +143,8 @@ export class H2OriginStream implements OriginChannel {
     // Without a length the end of the stream tells the end: the client is told by chunks.
     const framing = isEmpty ? "none" : declared === "length" ? "length" : "chunked";
     this.#user?.onHead(head, framing);
+    // The body may be long in coming, but what of it came with the head leaves with the head.
+    if (!isEmpty) setImmediate(() => this.#passOnLater());
   }
 
   // The head, or null after the failure.
@@ -155,10 +158,19 @@ export class H2OriginStream implements OriginChannel {
 
   #onData(chunk: Buffer): void {
     beginTurn();
+    this.#user?.onBody(chunk, 0, chunk.length);
+    this.#passOn();
+  }
+
+  #passOnLater(): void {
+    beginTurn();
+    this.#passOn();
+  }
+
+  // A user that is behind stops the origin.
+  #passOn(): void {
     const user = this.#user;
-    if (user === null) return;
-    user.onBody(chunk, 0, chunk.length);
-    if (this.#over) return;
+    if (user === null || this.#over) return;
     if (user.flush()) {
       this.#arm(this.#parts.timeouts.idleMs);
     } else {

@@ -11,6 +11,7 @@ import { OriginConnection } from "./origin-connection.ts";
 import type { ChannelPool, OriginUser } from "./channel.ts";
 import type { OriginOwner, OriginTimeouts } from "./origin-connection.ts";
 import type { ReadBuffers } from "../base/read-buffers.ts";
+import { proxyHeaderV1, proxyHeaderV2 } from "../wire/proxy-protocol.ts";
 
 export type OriginTls = {
   /** Name for SNI and for the certificate's check. */
@@ -27,6 +28,8 @@ export type OriginPoolOptions = {
   readonly host: string;
   readonly port: number;
   readonly tls: OriginTls | null;
+  /** A connection is then one client's, and serves one request. */
+  readonly proxyProtocol: "v1" | "v2" | null;
   readonly socketsMax: number;
   readonly waitersMax: number;
   readonly waitMs: number;
@@ -47,7 +50,9 @@ export class OriginPool implements OriginOwner, ChannelPool {
   readonly #options: OriginPoolOptions;
   readonly #idle: OriginConnection[] = [];
   readonly #waiters = new Set<Waiter>();
-  readonly #connecting = new Set<Connecting>();
+  readonly #connecting = new Set<Pending>();
+  /** Idle connections that get a request at the end of this turn. */
+  #promised: Pending[] = [];
   /** Connecting, in use and idle. */
   #sockets = 0;
   #closed = false;
@@ -80,8 +85,7 @@ export class OriginPool implements OriginOwner, ChannelPool {
         idle.destroy();
         continue;
       }
-      idle.assign(user);
-      user.onConnected(idle, true);
+      this.#promise(idle, user);
       return;
     }
     if (this.#sockets < this.#options.socketsMax) this.#connect(user);
@@ -94,8 +98,8 @@ export class OriginPool implements OriginOwner, ChannelPool {
     for (const waiter of this.#waiters) {
       if (waiter.user === user) this.#forget(waiter);
     }
-    for (const connecting of this.#connecting) {
-      if (connecting.user === user) connecting.user = null;
+    for (const pending of [...this.#connecting, ...this.#promised]) {
+      if (pending.user === user) pending.user = null;
     }
   }
 
@@ -110,11 +114,14 @@ export class OriginPool implements OriginOwner, ChannelPool {
   }
 
   onReusable(connection: OriginConnection): void {
+    if (this.#options.proxyProtocol !== null) {
+      connection.destroy();
+      return;
+    }
     const [waiter] = this.#waiters;
     if (waiter !== undefined) {
       this.#forget(waiter);
-      connection.assign(waiter.user);
-      waiter.user.onConnected(connection, true);
+      this.#promise(connection, waiter.user);
     } else if (this.#closed) {
       connection.destroy();
     } else {
@@ -128,6 +135,30 @@ export class OriginPool implements OriginOwner, ChannelPool {
     if (at !== -1) this.#idle.splice(at, 1);
     this.#connectForWaiter();
   }
+
+  // Bytes that nobody asked for may have come already and not been read yet: a request sent now would
+  // take them for its answer. What had come before this turn of the event loop is read within it, so
+  // the connection is only used when it is silent until the turn's end.
+  #promise(connection: OriginConnection, user: OriginUser): void {
+    if (this.#promised.push(new Pending(user, connection)) === 1) setImmediate(this.#onTurnEnd);
+  }
+
+  readonly #onTurnEnd = (): void => {
+    beginTurn();
+    const promised = this.#promised;
+    this.#promised = [];
+    for (const { connection, user } of promised) {
+      if (!connection.usable) {
+        connection.destroy();
+        if (user !== null) this.acquire(user, false);
+      } else if (user === null) {
+        this.onReusable(connection);
+      } else {
+        connection.assign(user);
+        user.onConnected(connection, true);
+      }
+    }
+  };
 
   #connectForWaiter(): void {
     const [waiter] = this.#waiters;
@@ -155,9 +186,9 @@ export class OriginPool implements OriginOwner, ChannelPool {
 
   #connect(user: OriginUser): void {
     this.#sockets++;
-    const connecting = new Connecting(user, new OriginConnection(this));
+    const connecting = new Pending(user, new OriginConnection(this));
     this.#connecting.add(connecting);
-    const socket = this.#open(connecting.connection);
+    const socket = this.#open(connecting.connection, user.clientIp);
     const settle = (failure: string | null) => {
       if (!this.#connecting.delete(connecting)) return;
       beginTurn();
@@ -176,7 +207,7 @@ export class OriginPool implements OriginOwner, ChannelPool {
     socket.once("close", () => settle("the connection was closed"));
   }
 
-  #onConnected(connecting: Connecting, socket: net.Socket): void {
+  #onConnected(connecting: Pending, socket: net.Socket): void {
     const { connection, user } = connecting;
     connection.adopt(socket);
     if (user !== null) {
@@ -187,7 +218,7 @@ export class OriginPool implements OriginOwner, ChannelPool {
     }
   }
 
-  #onConnectFailed(connecting: Connecting, socket: net.Socket, failure: string): void {
+  #onConnectFailed(connecting: Pending, socket: net.Socket, failure: string): void {
     // A late error of a socket that nobody waits for must not end the worker.
     socket.on("error", () => {});
     socket.destroy();
@@ -197,19 +228,23 @@ export class OriginPool implements OriginOwner, ChannelPool {
     this.#connectForWaiter();
   }
 
-  #open(connection: OriginConnection): net.Socket {
+  #open(connection: OriginConnection, clientIp: string): net.Socket {
     const { host, port, tls: secure } = this.#options;
     if (secure === null) {
-      return net.connect({
+      const socket = net.connect({
         host,
         port,
         noDelay: true,
         onread: { buffer: connection.nextBuffer, callback: connection.onRead },
       });
+      this.#introduce(socket, clientIp);
+      return socket;
     }
+    // The PROXY header goes before the handshake.
+    const under = net.connect({ host, port, noDelay: true });
+    this.#introduce(under, clientIp);
     const socket = tls.connect({
-      host,
-      port,
+      socket: under,
       servername: net.isIP(secure.serverName) === 0 ? secure.serverName : "",
       rejectUnauthorized: secure.verify,
       ca: secure.ca ?? undefined,
@@ -221,14 +256,22 @@ export class OriginPool implements OriginOwner, ChannelPool {
       checkServerIdentity: (_host, certificate) =>
         tls.checkServerIdentity(secure.serverName, certificate),
     });
-    socket.setNoDelay(true);
     socket.on("session", (session) => (this.#session = session));
     socket.on("data", (chunk: Buffer) => connection.onBytes(chunk, chunk.length));
     return socket;
   }
+
+  // Says whom the connection is for. The client's port is not known behind another proxy.
+  #introduce(socket: net.Socket, clientIp: string): void {
+    const { host, port, proxyProtocol } = this.#options;
+    if (proxyProtocol === null) return;
+    const header = proxyProtocol === "v1" ? proxyHeaderV1 : proxyHeaderV2;
+    socket.write(header({ address: clientIp, port: 0 }, { address: host, port }));
+  }
 }
 
-class Connecting {
+/** A connection and who is to have it; null: nobody any more. */
+class Pending {
   user: OriginUser | null;
   readonly connection: OriginConnection;
 

@@ -172,6 +172,7 @@ export class Upstream {
       host,
       port: target.port,
       tls: secure,
+      proxyProtocol: this.config.proxy_protocol ?? null,
       socketsMax: pool?.sockets_max ?? 1024,
       waitersMax: pool?.waiters_max ?? 1024,
       waitMs: pool?.wait_ms ?? 1000,

@@ -22,9 +22,27 @@ export const FIELD = {
   UPGRADE: 10,
   DATE: 11,
   SERVER: 12,
-  /** Never forwarded nor shown: names with an underscore, which origins confuse with a dash. */
+  /**
+   * Never forwarded nor shown: names with an underscore, which origins confuse with a dash, and what a
+   * request's Connection nominates.
+   */
   DROPPED: 13,
 } as const;
+
+/**
+ * Names that Connection cannot nominate away: nobody means to take credentials, or what describes the
+ * message, from the next reader.
+ */
+export const NEVER_NOMINATED: ReadonlySet<string> = new Set([
+  "authorization",
+  "content-length",
+  "content-type",
+  "cookie",
+  "date",
+  "host",
+  "set-cookie",
+  "x-api-key",
+]);
 
 const KNOWN: readonly (readonly [name: string, kind: number])[] = [
   ["host", FIELD.HOST],

@@ -46,6 +46,9 @@ export function requestText(
     } else if (name === "host") {
       if (hostField !== null) return { fault: "BAD_HOST" };
       hostField = value;
+    } else if (name === "sec-websocket-key" && pseudo.has(":protocol")) {
+      // Without meaning here (RFC 8441, 5.1): beside our own it would be one too many.
+      continue;
     } else if (name === "cookie") {
       // Crumbs are one field again (RFC 9113, 8.2.3).
       cookies += cookies === "" ? value : `; ${value}`;
@@ -60,6 +63,8 @@ export function requestText(
   if (hostField !== null && authority !== hostField) return { fault: "BAD_HOST" };
   const line = requestLine(pseudo);
   if (line === null) return { fault: "BAD_TARGET" };
+  // A tunnel has no message that could have a length.
+  if (line.isWebSocket && hasLength) return { fault: "BAD_FRAMING" };
   const host = authority === null ? "" : `host: ${authority}\r\n`;
   if (!endsHere && !hasLength && !line.isWebSocket) fields += "transfer-encoding: chunked\r\n";
   const upgrade = line.isWebSocket ? webSocketFields() : "";
@@ -102,6 +107,15 @@ export function responseHeaders(text: string): string[] {
   const headers = [":status", text.slice(9, 12)];
   eachField(text, (name, value) => {
     if (!CONNECTION_FIELDS.has(name)) headers.push(name, value);
+  });
+  return headers;
+}
+
+/** The header block that opens a WebSocket: 200 in the place of 101, nothing accepted (RFC 8441, 5.1). */
+export function tunnelHeaders(text: string): string[] {
+  const headers = [":status", "200"];
+  eachField(text, (name, value) => {
+    if (!CONNECTION_FIELDS.has(name) && name !== "sec-websocket-accept") headers.push(name, value);
   });
   return headers;
 }

@@ -120,8 +120,8 @@ function judgeTcpLine(text: string, isAddress: (text: string) => boolean): Judge
   }
   const [source, destination, sourcePort, destinationPort] = values;
   return closeLine(text, start, {
-    source: plainAddress(source, Number(sourcePort)),
-    destination: plainAddress(destination, Number(destinationPort)),
+    source: plainAddress({ address: source, port: Number(sourcePort) }),
+    destination: plainAddress({ address: destination, port: Number(destinationPort) }),
   });
 }
 
@@ -190,13 +190,12 @@ function leastLengthAt(bytes: Buffer, at: number): number {
   return ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
 }
 
-// True as long as TLVs from `start` may come to the end exactly: a type, two bytes of length, a
-// value, each (section 2.2).
+// True as long as TLVs from `start` may come to the end exactly; each is a type, two bytes of length
+// and a value.
 function canEndAt(bytes: Buffer, start: number, end: number): boolean {
   let at = start;
   while (at < end) {
     const valueAt = at + 3;
-    if (valueAt > end) return false;
     const next = valueAt + leastLengthAt(bytes, at + 1);
     if (next > end) return false;
     if (bytes.length < valueAt) return true;
@@ -213,8 +212,8 @@ function readAddresses(bytes: Buffer, family: number): ProxyHeader {
   const source = addressText(bytes.subarray(FIXED_BYTES, destinationAt));
   const destination = addressText(bytes.subarray(destinationAt, portsAt));
   return {
-    source: plainAddress(source, bytes.readUInt16BE(portsAt)),
-    destination: plainAddress(destination, bytes.readUInt16BE(portsAt + 2)),
+    source: plainAddress({ address: source, port: bytes.readUInt16BE(portsAt) }),
+    destination: plainAddress({ address: destination, port: bytes.readUInt16BE(portsAt + 2) }),
   };
 }
 
@@ -225,8 +224,8 @@ function readAddresses(bytes: Buffer, family: number): ProxyHeader {
  * Throws for what is no address or port.
  */
 export function proxyHeaderV1(source: SocketAddress, destination: SocketAddress): string {
-  const from = unscopedAddress(source);
-  const to = unscopedAddress(destination);
+  const from = plainAddress(source);
+  const to = plainAddress(destination);
   const version = net.isIP(from.address);
   if (version !== net.isIP(to.address)) return `${UNKNOWN_LINE}\r\n`;
   const opening = version === 4 ? TCP4 : TCP6;
@@ -238,8 +237,8 @@ export function proxyHeaderV1(source: SocketAddress, destination: SocketAddress)
  * IPv6. Throws for what is no address or port.
  */
 export function proxyHeaderV2(source: SocketAddress, destination: SocketAddress): Buffer {
-  const from = unscopedAddress(source);
-  const to = unscopedAddress(destination);
+  const from = plainAddress(source);
+  const to = plainAddress(destination);
   const isIpv4 = net.isIPv4(from.address) && net.isIPv4(to.address);
   const toBytes = isIpv4 ? ipv4Bytes : ipv6Bytes;
   const ports = Buffer.alloc(4);
@@ -253,17 +252,13 @@ export function proxyHeaderV2(source: SocketAddress, destination: SocketAddress)
 // Addresses.
 
 // The one spelling that sockets show their peers in, so that a client has one address however it
-// comes; IPv4 in IPv6 is shown as IPv4. Throws for what is no address or port.
-function plainAddress(address: string, port: number): SocketAddress {
+// comes. IPv4 in IPv6 is shown as IPv4; the interface of a link-local peer ("fe80::1%eth0"), which
+// nobody else knows, is left out. Throws for what is no address or port.
+function plainAddress({ address, port }: SocketAddress): SocketAddress {
   const family = net.isIPv4(address) ? "ipv4" : "ipv6";
   const shown = new net.SocketAddress({ address, family, port }).address;
   const isMapped = shown.startsWith("::ffff:") && shown.includes(".");
   return { address: isMapped ? shown.slice("::ffff:".length) : shown, port };
-}
-
-// Sockets show the interface of a link-local peer ("fe80::1%eth0"): nobody else knows it.
-function unscopedAddress({ address, port }: SocketAddress): SocketAddress {
-  return plainAddress(address.split("%", 1)[0], port);
 }
 
 function addressText(bytes: Buffer): string {

@@ -5,7 +5,14 @@ import { METHODS } from "node:http";
 import type { ErrorCode } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import { TARGET, TOKEN, eachListElement, equalsLower } from "./chars.ts";
-import { FIELD, FieldList, STRIDE, parseContentLength, scanFields } from "./fields.ts";
+import {
+  FIELD,
+  FieldList,
+  NEVER_NOMINATED,
+  STRIDE,
+  parseContentLength,
+  scanFields,
+} from "./fields.ts";
 
 // CONNECT would make the gateway a tunnel and TRACE would echo credentials: neither is offered.
 const METHODS_KNOWN: ReadonlySet<string> = new Set(
@@ -141,8 +148,23 @@ function applyFields(head: RequestHead): RequestHead | ErrorCode {
   if (head.chunked && head.contentLength !== -1) return "BAD_FRAMING";
   if (head.hostField === null && head.minor === 1) return "BAD_HOST";
   head.keepAlive = !askedClose && (head.minor === 1 || askedKeepAlive);
-  if (head.nominated !== null) head.websocket = isWebSocket(head);
+  const { nominated } = head;
+  if (nominated !== null) {
+    // Each is compared with each field, so there may be as many of them as of those.
+    if (nominated.length > LIMITS.headersMax) return "HEAD_TOO_LARGE";
+    head.websocket = isWebSocket(head);
+    dropNominated(head.fields, nominated);
+  }
   return head;
+}
+
+// A policy must see the request that the origin sees: what this hop takes away, it takes from both.
+function dropNominated({ at, text }: FieldList, nominated: readonly string[]): void {
+  for (let i = 0; i < at.length; i += STRIDE) {
+    if (at[i + 4] !== FIELD.ORDINARY) continue;
+    const name = text.slice(at[i], at[i + 1]).toLowerCase();
+    if (nominated.includes(name) && !NEVER_NOMINATED.has(name)) at[i + 4] = FIELD.DROPPED;
+  }
 }
 
 // Any other upgrade is not offered: its fields are dropped, and the request is answered as it is.
@@ -180,4 +202,13 @@ export function isHopelessPrefix(bytes: Uint8Array, from: number): boolean {
     if (code === 13 && i + 1 < bytes.length && bytes[i + 1] !== 10) return true;
   }
   return bytes.length > 0 && (bytes[0] > 127 || TOKEN[bytes[0]] === 0);
+}
+
+/**
+ * Whether the start of a head without its end has a first line that is longer than any: its target, and
+ * a method and a version beside it.
+ */
+export function isLineTooLong(text: string): boolean {
+  const aside = text.indexOf(" ") + " HTTP/1.1\r".length + 1;
+  return text.length > LIMITS.requestLineBytesMax + aside && !text.includes("\r\n");
 }

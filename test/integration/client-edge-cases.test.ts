@@ -141,6 +141,20 @@ test("the host of an absolute target wins over the Host field", async (t) => {
   assert.doesNotMatch(origin.received[0], /outer/);
 });
 
+test("OPTIONS * is about the gateway itself and is answered by it", async (t) => {
+  const { origin, edge } = await setup(t);
+  const asked = `OPTIONS * HTTP/1.1\r\n${HOST}\r\n`;
+  const last = `OPTIONS * HTTP/1.1\r\n${HOST}connection: close\r\n\r\n`;
+  const { text } = await exchangeRaw(t, edge.port, asked + last);
+  assert.deepEqual(
+    [...text.matchAll(/^HTTP\/1\.1 (\d+)/gm)].map(([, status]) => status),
+    ["204", "204"],
+  );
+  const refused = await exchangeRaw(t, edge.port, `GET * HTTP/1.1\r\n${HOST}\r\n`);
+  assert.equal(statusOf(refused.text), 400);
+  assert.deepEqual(origin.received, []);
+});
+
 test("fields of one connection stay on it; credentials cannot be nominated away", async (t) => {
   const { origin, edge } = await setup(t);
   const client = await connectRaw(t, edge.port);

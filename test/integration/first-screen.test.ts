@@ -41,7 +41,7 @@ test("the commands that the first start prints work as they are printed", async 
   const plans = `curl -si ${gate.replace("/gate", "/private/plans").slice("curl -si ".length)}`;
   assert.match(run(plans), /^HTTP\/1\.1 403 Forbidden/, "the plugin in Rust refuses a path");
   const https = /https +(https:\S+)/.exec(started.stdout())?.[1];
-  assert.match(run(`curl -ski ${https}/hello-not`), /^HTTP\/1\.1 200 OK/);
+  assert.match(run(`curl -ski ${https}/hello-not`), /^HTTP\/2 200/);
   started.process.kill("SIGINT");
   assert.equal(await started.exited, 0);
 });

@@ -6,6 +6,7 @@ import { test } from "node:test";
 import type { TestContext } from "node:test";
 import * as grpc from "@grpc/grpc-js";
 import type { RouteConfig } from "../../gateway/config/schema.ts";
+import { until } from "../support/origin-user.ts";
 import { startEdge } from "../support/edge.ts";
 
 const bytes = { serialize: (value: Buffer) => value, deserialize: (value: Buffer) => value };
@@ -166,8 +167,8 @@ test("deadlines are kept by the gateway as well, and a call that is given up end
   const { client, edge } = await connect(t, address);
   const late = await unary(client, "never", "x", { deadline: Date.now() + 200 });
   assert.equal(late.error?.code, grpc.status.DEADLINE_EXCEEDED);
-  while (cancelled() === 0) await new Promise((resolve) => setImmediate(resolve));
-  assert.equal(edge.finished.length, 1);
+  await until(() => cancelled() === 1, "the end of the call at the server");
+  await until(() => edge.finished.length === 1, "the end of the call at the gateway");
   const short = await connect(t, address, { timeout_ms: 150 });
   const { error } = await unary(short.client, "never", "x");
   assert.equal(error?.code, grpc.status.DEADLINE_EXCEEDED, "the route's time");

@@ -10,7 +10,7 @@ import type { TestContext } from "node:test";
 import tls from "node:tls";
 import { selfSignedCertificate } from "../../gateway/cluster/self-signed.ts";
 import type { Config } from "../../gateway/config/schema.ts";
-import { startEdge } from "../support/edge.ts";
+import { startEdge, tlsOptions } from "../support/edge.ts";
 import type { Edge } from "../support/edge.ts";
 import { temporaryFolder } from "../support/gateway.ts";
 import { answerWith, ok, rawOrigin } from "../support/raw.ts";
@@ -82,7 +82,7 @@ test("over TLS the client chooses by ALPN, and both protocols are served", async
   const certificate = await selfSignedCertificate(temporaryFolder(t));
   const edge = await startEdge(t, {
     http2: true,
-    certificates: [certificate],
+    tls: tlsOptions([certificate]),
     config: { routes: [{ name: "echo", echo: true }] },
   });
   const session = http2.connect(`https://localhost:${edge.port}`, { ca: certificate.cert });

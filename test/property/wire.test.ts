@@ -35,7 +35,7 @@ function acceptedHead(text: string): RequestHead | null {
   const head = parseRequestHead(text);
   if (!(head instanceof RequestHead)) return null;
   // Of its connection and snapshot, accepting reads no more than this.
-  const connection = { host: { scheme: "http" }, remoteAddress: "192.0.2.1" } as H1Connection;
+  const connection = { scheme: "http", peer: { address: "192.0.2.1", tls: null } } as H1Connection;
   const snapshot = { trustedProxies: null } as Snapshot;
   const { fault } = acceptRequest({ ids: new IdSource(), snapshot }, connection, head);
   return fault === null ? head : null;

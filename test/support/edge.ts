@@ -10,33 +10,60 @@ import { TimerWheel } from "../../gateway/base/timer-wheel.ts";
 import type { Config } from "../../gateway/config/schema.ts";
 import type { Exchange } from "../../gateway/exchange.ts";
 import { connectionTimeouts, ListenerHost } from "../../gateway/http/listener-host.ts";
-import type { CertificatePem } from "../../gateway/http/certificates.ts";
+import type { ListenerOptions, TlsOptions } from "../../gateway/http/listener-host.ts";
 import { buildPlan } from "../../gateway/http/plan.ts";
 import { Snapshot } from "../../gateway/http/snapshot.ts";
 import { BUILTINS } from "../../gateway/plugins/builtin/registry.ts";
 import type { Plugin } from "../../gateway/plugins/phases.ts";
-import { Metrics } from "../../gateway/telemetry/metrics.ts";
+import { LISTENER_ROW, Metrics } from "../../gateway/telemetry/metrics.ts";
 import { ReadBuffers } from "../../gateway/base/read-buffers.ts";
 import { Upstream } from "../../gateway/upstream/upstream.ts";
 
 export type EdgeOptions = {
+  /** Of the listener. */
+  readonly name?: string;
   readonly config: Config;
   /** Plugins by name, beside the built-in ones. */
   readonly plugins?: ReadonlyMap<string, Plugin>;
-  readonly certificates?: readonly CertificatePem[];
+  readonly tls?: TlsOptions;
   readonly http2?: boolean;
   readonly timeouts?: { head_ms?: number; body_idle_ms?: number; idle_ms?: number };
   readonly connectionsMax?: number;
+  readonly connectionsPerAddressMax?: number;
+  readonly proxyProtocol?: readonly string[];
 };
 
 export type Edge = {
   readonly port: number;
   readonly metrics: Metrics;
   readonly host: ListenerHost;
+  /** What the listener was made with. */
+  readonly listener: ListenerOptions;
   /** Finished requests, in order. */
   readonly finished: Exchange[];
   readonly logLines: string[];
 };
+
+/** TLS as a listener has it by default. */
+export function tlsOptions(
+  certificates: TlsOptions["certificates"],
+  rest: Partial<TlsOptions> = {},
+): TlsOptions {
+  return {
+    certificates,
+    clientCa: null,
+    minVersion: "TLSv1.2",
+    clientAuth: "none",
+    ticketKeys: new Uint8Array(48).fill(7),
+    ...rest,
+  };
+}
+
+/** How many handshakes ended well and badly, as its listener counted them. */
+export function handshakes(edge: Edge): { ok: number; failed: number } {
+  const { rows } = edge.metrics.snapshot().listeners;
+  return { ok: rows[LISTENER_ROW.handshakesOk], failed: rows[LISTENER_ROW.handshakesFailed] };
+}
 
 /** Starts a gateway for one test; it is gone when the test ends. */
 export async function startEdge(t: TestContext, options: EdgeOptions): Promise<Edge> {
@@ -87,16 +114,17 @@ export async function startEdge(t: TestContext, options: EdgeOptions): Promise<E
     wheel,
     onFinished: (exchange: Exchange) => void finished.push(exchange),
   };
-  const host = new ListenerHost(
-    {
-      name: "test",
-      timeouts: connectionTimeouts(options.timeouts ?? {}),
-      connectionsMax: options.connectionsMax ?? 1000,
-      certificates: options.certificates ?? [],
-      http2: options.http2 ?? false,
-    },
-    { core, wheel, buffers, counters: metrics.listener("test") },
-  );
+  const listener: ListenerOptions = {
+    name: options.name ?? "test",
+    timeouts: connectionTimeouts(options.timeouts ?? {}),
+    connectionsMax: options.connectionsMax ?? 1000,
+    connectionsPerAddressMax: options.connectionsPerAddressMax ?? null,
+    proxyProtocol: options.proxyProtocol ?? null,
+    tls: options.tls ?? null,
+    http2: options.http2 ?? false,
+  };
+  const counters = metrics.listener(listener.name);
+  const host = new ListenerHost(listener, { core, wheel, buffers, counters });
   await host.listen({ port: 0, host: "127.0.0.1" });
   t.after(() => {
     host.destroy();
@@ -105,5 +133,5 @@ export async function startEdge(t: TestContext, options: EdgeOptions): Promise<E
     wheel.close();
   });
   const { port } = host.address() as AddressInfo;
-  return { port, metrics, host, finished, logLines };
+  return { port, metrics, host, listener, finished, logLines };
 }

@@ -16,6 +16,7 @@ export class RecordingUser implements OriginUser {
   readonly #outcome = Promise.withResolvers<Outcome>();
   readonly #head = Promise.withResolvers<ResponseHead>();
   readonly #path: string;
+  readonly clientIp = "192.0.2.1";
   connection: OriginChannel | null = null;
   reused = false;
   framing: BodyFraming | null = null;

@@ -112,6 +112,7 @@ function told(fields: Readonly<Record<string, string>>): string {
     host: "api.example.com",
     scheme: "https",
     client_ip: "192.0.2.1",
+    tls: "-",
     id: "0123456789abcdef0123456789abcdef",
     route: "",
     consumer: "-",

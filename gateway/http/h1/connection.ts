@@ -9,22 +9,16 @@ import { LIMITS } from "../../base/limits.ts";
 import { Deadline } from "../../base/timer-wheel.ts";
 import { ChunkedDecoder } from "../../wire/chunked.ts";
 import { Outbox } from "../../wire/outbox.ts";
-import { isHopelessPrefix, parseRequestHead } from "../../wire/request-head.ts";
+import { isHopelessPrefix, isLineTooLong, parseRequestHead } from "../../wire/request-head.ts";
 import type { RequestHead } from "../../wire/request-head.ts";
 import type { BodyFraming } from "../../wire/response-head.ts";
-import type { BodyConsumer, Downstream, RequestServer } from "../downstream.ts";
+import type { BodyConsumer, Downstream, Peer, RequestServer } from "../downstream.ts";
 import type { ConnectionHost, SocketReader } from "./host.ts";
-
-const HEAD = 0; // Between requests, or within a head.
-const BODY = 1; // The request's body is not complete.
-const ANSWER = 2; // The request is complete, its response is not.
-const DRAIN = 3; // The response has not left: the next request waits, or a client could fill us with answers.
-const LINGER = 4; // All is said; what still comes is read and dropped, so that no reset eats it.
-const CLOSED = 5;
+import { ANSWER, BODY, CLOSED, DRAIN, HEAD, LINGER } from "./states.ts";
 
 export class H1Connection implements Downstream {
   readonly host: ConnectionHost;
-  readonly remoteAddress: string;
+  readonly peer: Peer;
   readonly #socket: Socket;
   readonly #outbox: Outbox;
   readonly #deadline: Deadline;
@@ -60,9 +54,10 @@ export class H1Connection implements Downstream {
   #taking = false;
 
   /** `open` makes the socket that reads for this connection. */
-  constructor(host: ConnectionHost, open: (reader: SocketReader) => Socket) {
+  constructor(host: ConnectionHost, open: (reader: SocketReader) => Socket, peer: Peer) {
     beginTurn();
     this.host = host;
+    this.peer = peer;
     const socket = open({
       onread: {
         buffer: () => this.#own ?? host.buffers.shared,
@@ -74,7 +69,6 @@ export class H1Connection implements Downstream {
       },
     });
     this.#socket = socket;
-    this.remoteAddress = socket.remoteAddress ?? "";
     this.#outbox = new Outbox(socket, () => this.#onDrain());
     this.#deadline = new Deadline(() => this.#onDeadline());
     this.#requestDeadline = new Deadline(() => this.#server?.onTimeout());
@@ -156,7 +150,7 @@ export class H1Connection implements Downstream {
       head.keepAlive &&
       !this.#mustClose &&
       !this.host.draining &&
-      !this.#inputEnded &&
+      !(this.#inputEnded && this.#parked === null) &&
       this.#framing !== "close";
     this.#responding = true;
     let fields = text;
@@ -207,6 +201,8 @@ export class H1Connection implements Downstream {
 
   cut(): void {
     if (this.#state === CLOSED) return;
+    // It is not the client that went.
+    this.#server = null;
     // TLS has its own way to tell: the close_notify that is missing (RFC 8446, 6.1).
     if (this.host.scheme === "http") this.#socket.resetAndDestroy();
     else this.#socket.destroy();
@@ -297,8 +293,10 @@ export class H1Connection implements Downstream {
       this.#refuse("HEAD_TOO_LARGE");
     } else if (isHopelessPrefix(bytes, Math.max(0, seen - 1))) {
       this.#refuse("BAD_HEAD");
-    } else if (text.length > LIMITS.requestLineBytesMax && !text.includes("\r\n")) {
+    } else if (isLineTooLong(text)) {
       this.#refuse("TARGET_TOO_LONG");
+    } else if (this.#inputEnded) {
+      this.#finish();
     } else {
       // One deadline for the whole head, from its first byte: a byte at a time buys no more time.
       if (seen === 0) this.#arm(this.host.timeouts.headMs);
@@ -338,7 +336,8 @@ export class H1Connection implements Downstream {
       this.#parked = null;
       this.#take(parked);
     }
-    if (this.#state === HEAD && (this.#inputEnded || this.host.draining)) this.#finish();
+    const isLast = this.#inputEnded && !(this.#taking && this.#parked !== null);
+    if (this.#state === HEAD && (isLast || this.host.draining)) this.#finish();
     else this.resumeBody();
   }
 
@@ -346,6 +345,8 @@ export class H1Connection implements Downstream {
     const consumer = this.#consumer;
     if (consumer === null) return;
     const end = this.#feedBody(bytes);
+    // Its consumer has refused it.
+    if (this.#state !== BODY) return;
     if (end === -1) {
       this.#failRequest("BAD_CHUNK", "malformed chunked body");
       return;

@@ -12,7 +12,7 @@ import type { TimerWheel } from "../../base/timer-wheel.ts";
 import { requestText, responseHeaders } from "../../wire/h2-fields.ts";
 import { parseRequestHead } from "../../wire/request-head.ts";
 import type { RequestHead } from "../../wire/request-head.ts";
-import type { RequestServer } from "../downstream.ts";
+import type { Peer, RequestServer } from "../downstream.ts";
 import { H2Stream } from "./stream.ts";
 
 const { NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_NO_ERROR } = http2.constants;
@@ -49,7 +49,7 @@ const OPTIONS: http2.ServerSessionOptions = {
 };
 
 export class H2Session {
-  readonly remoteAddress: string;
+  readonly peer: Peer;
   readonly #host: H2Host;
   readonly #session: ServerHttp2Session;
   readonly #streams = new Set<H2Stream>();
@@ -58,12 +58,14 @@ export class H2Session {
   #resetsSinceMs = 0;
 
   /** Over a socket on which the client speaks HTTP/2; what was read of it must be in its buffer. */
-  constructor(host: H2Host, socket: Socket) {
+  constructor(host: H2Host, socket: Socket, peer: Peer) {
     beginTurn();
     this.#host = host;
-    this.remoteAddress = socket.remoteAddress ?? "";
-    this.#idle = new Deadline(() => this.#session.close());
+    this.peer = peer;
+    this.#idle = new Deadline(() => this.#onIdle());
     socket.on("error", () => {});
+    // A client that ended its half can say no more, not even that it takes more: it is gone.
+    socket.allowHalfOpen = false;
     this.#session = http2.performServerHandshake(socket, OPTIONS);
     this.#session.on("error", () => {});
     this.#session.on("frameError", () => {});
@@ -138,6 +140,16 @@ export class H2Session {
 
   #armIdle(): void {
     this.#host.wheel.arm(this.#idle, turnMs(), this.#host.timeouts.idleMs);
+  }
+
+  // Says so first; a client that then does not go, or lets no refusal leave, is not waited for.
+  #onIdle(): void {
+    if (this.#session.closed) {
+      this.#session.destroy();
+      return;
+    }
+    this.#session.close();
+    this.#host.wheel.arm(this.#idle, turnMs(), LIMITS.lingerMs);
   }
 
   #onClose(): void {

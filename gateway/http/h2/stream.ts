@@ -7,10 +7,15 @@ import { beginTurn, turnMs } from "../../base/clock.ts";
 import { LIMITS } from "../../base/limits.ts";
 import { Deadline } from "../../base/timer-wheel.ts";
 import type { TimerWheel } from "../../base/timer-wheel.ts";
-import { responseHeaders, trailerHeaders, wantsTrailers } from "../../wire/h2-fields.ts";
+import {
+  responseHeaders,
+  trailerHeaders,
+  tunnelHeaders,
+  wantsTrailers,
+} from "../../wire/h2-fields.ts";
 import type { RequestHead } from "../../wire/request-head.ts";
 import type { BodyFraming } from "../../wire/response-head.ts";
-import type { Downstream, RequestServer } from "../downstream.ts";
+import type { Downstream, Peer, RequestServer } from "../downstream.ts";
 
 const { NGHTTP2_NO_ERROR } = http2.constants;
 
@@ -18,7 +23,7 @@ const { NGHTTP2_NO_ERROR } = http2.constants;
 export interface H2StreamHost {
   readonly wheel: TimerWheel;
   readonly scheme: "http" | "https";
-  readonly remoteAddress: string;
+  readonly peer: Peer;
   readonly bodyIdleMs: number;
 }
 
@@ -30,6 +35,7 @@ export class H2Stream implements Downstream {
   readonly #head: RequestHead;
   readonly #requestDeadline: Deadline;
   readonly #bodyDeadline: Deadline;
+  readonly #stallDeadline: Deadline;
   #server: RequestServer | null = null;
   #inputEnded: boolean;
   #reading = false;
@@ -46,10 +52,12 @@ export class H2Stream implements Downstream {
     this.#inputEnded = stream.endAfterHeaders;
     this.#requestDeadline = new Deadline(() => this.#server?.onTimeout());
     this.#bodyDeadline = new Deadline(() => this.#onSlow());
+    this.#stallDeadline = new Deadline(() => this.#onStalled());
     stream.on("error", () => {});
     stream.on("close", () => this.#onClose());
     stream.on("drain", () => {
       beginTurn();
+      this.#host.wheel.disarm(this.#stallDeadline);
       this.#server?.onClientDrain();
     });
     stream.on("wantTrailers", () => this.#sendTrailers());
@@ -59,8 +67,8 @@ export class H2Stream implements Downstream {
     return this.#host.scheme;
   }
 
-  get remoteAddress(): string {
-    return this.#host.remoteAddress;
+  get peer(): Peer {
+    return this.#host.peer;
   }
 
   /** Begins the request; the server may answer within the call. */
@@ -85,12 +93,15 @@ export class H2Stream implements Downstream {
   readBody(): void {
     const server = this.#server;
     if (server === null || this.#reading) return;
-    if (this.#inputEnded) {
+    // A handshake has no body: what comes behind it is for the one who agrees to it.
+    if (this.#inputEnded || (this.#head.websocket && !this.#isTunnel)) {
       server.onBodyEnd();
       return;
     }
     this.#reading = true;
-    if (this.#head.expectContinue) this.#stream.additionalHeaders({ ":status": 100 });
+    if (this.#head.expectContinue && this.#isOpen && !this.#stream.headersSent) {
+      this.#stream.additionalHeaders({ ":status": 100 });
+    }
     this.#armBody();
     this.#stream.on("data", (chunk: Buffer) => this.#onData(chunk));
     this.#stream.on("end", () => this.#onInputEnd());
@@ -114,10 +125,10 @@ export class H2Stream implements Downstream {
 
   sendHead(text: string, framing: BodyFraming): void {
     if (!this.#isOpen) return;
-    const headers = responseHeaders(text);
     this.#isTunnel = framing === "tunnel";
-    // RFC 8441, 5: a 2xx takes the place of 101, and there is no Sec-WebSocket-Accept.
-    if (this.#isTunnel) headers[1] = "200";
+    const headers = this.#isTunnel ? tunnelHeaders(text) : responseHeaders(text);
+    // Any 2xx would say that the WebSocket is open (RFC 8441, 5), and whoever answered knows of none.
+    if (this.#head.websocket && !this.#isTunnel && text[9] === "2") headers[1] = "501";
     const endStream = framing === "none";
     this.#mayTrail = !endStream && wantsTrailers(this.#head.get("te"));
     this.#stream.respond(headers, { endStream, waitForTrailers: this.#mayTrail });
@@ -132,6 +143,7 @@ export class H2Stream implements Downstream {
   flush(): boolean {
     if (!this.#isOpen || this.#stream.writableLength < LIMITS.bodyHighWaterBytes) return true;
     // The drain event follows: so much is over the stream's own mark.
+    this.#armStall();
     return false;
   }
 
@@ -141,7 +153,10 @@ export class H2Stream implements Downstream {
     this.#server = null;
     this.#host.wheel.disarm(this.#requestDeadline);
     this.#host.wheel.disarm(this.#bodyDeadline);
-    if (this.#isOpen) this.#stream.end();
+    if (this.#isOpen) {
+      this.#armStall();
+      this.#stream.end();
+    }
     if (!this.#inputEnded) this.#refuseRest();
     return true;
   }
@@ -181,6 +196,8 @@ export class H2Stream implements Downstream {
 
   #onInputEnd(): void {
     beginTurn();
+    // A reset ends the readable half as well, and is no end of a body.
+    if (this.#stream.aborted) return;
     this.#inputEnded = true;
     this.#host.wheel.disarm(this.#bodyDeadline);
     this.#server?.onBodyEnd();
@@ -194,6 +211,15 @@ export class H2Stream implements Downstream {
     this.#server?.onRequestFailed("REQUEST_TIMEOUT", "the body made no progress in time");
   }
 
+  #armStall(): void {
+    this.#host.wheel.arm(this.#stallDeadline, turnMs(), this.#host.bodyIdleMs);
+  }
+
+  // The client's window is shut, and what waits for it takes memory of ours.
+  #onStalled(): void {
+    this.#stream.destroy(new Error("the client does not read"));
+  }
+
   #sendTrailers(): void {
     if (this.#isOpen) this.#stream.sendTrailers(trailerHeaders(this.#trailers));
   }
@@ -202,6 +228,7 @@ export class H2Stream implements Downstream {
     beginTurn();
     this.#host.wheel.remove(this.#requestDeadline);
     this.#host.wheel.remove(this.#bodyDeadline);
+    this.#host.wheel.remove(this.#stallDeadline);
     const server = this.#server;
     this.#server = null;
     if (!this.#ended) server?.onClientGone();

@@ -20,6 +20,7 @@
 @external("extism:host/user", "request_host") declare function requestHost(): u64;
 @external("extism:host/user", "request_scheme") declare function requestScheme(): u64;
 @external("extism:host/user", "request_client_ip") declare function requestClientIp(): u64;
+@external("extism:host/user", "request_tls") declare function requestTls(name: u64): u64;
 @external("extism:host/user", "request_id") declare function requestId(): u64;
 @external("extism:host/user", "request_route") declare function requestRoute(): u64;
 @external("extism:host/user", "request_consumer") declare function requestConsumer(): u64;
@@ -81,6 +82,8 @@ export namespace Request {
   export function host(): string { return text(requestHost()); }
   export function scheme(): string { return text(requestScheme()); }
   export function clientIp(): string { return text(requestClientIp()); }
+  /** What the TLS handshake said: "version", "server_name", "client_subject"; abi.md has them all. */
+  export function tls(name: string): string | null { return take(requestTls(give(name))); }
   export function id(): string { return text(requestId()); }
   export function route(): string { return text(requestRoute()); }
   /** Who an authentication plugin before this one found the caller to be. */

@@ -27,7 +27,7 @@ function tell(): void {
     201,
     "method=" + Request.method() + "\npath=" + Request.path() + "\nquery=" + Request.query()
       + "\nhost=" + Request.host() + "\nscheme=" + Request.scheme()
-      + "\nclient_ip=" + Request.clientIp() + "\nid=" + Request.id()
+      + "\nclient_ip=" + Request.clientIp() + "\ntls=" + or(Request.tls("version")) + "\nid=" + Request.id()
       + "\nroute=" + Request.route() + "\nconsumer=" + or(Request.consumer())
       + "\nquery_param=" + or(Request.queryParam("text")) + "\nheader=" + or(Request.header("X-In"))
       + "\nparam=" + or(Request.param("id")) + "\nclaim=" + or(Request.claim("sub"))

@@ -25,6 +25,7 @@ extern "C" {
     pub fn request_host() -> u64;
     pub fn request_scheme() -> u64;
     pub fn request_client_ip() -> u64;
+    pub fn request_tls(name: u64) -> u64;
     pub fn request_id() -> u64;
     pub fn request_route() -> u64;
     pub fn request_consumer() -> u64;

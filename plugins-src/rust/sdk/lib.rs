@@ -38,6 +38,11 @@ pub mod request {
         take(unsafe { host::request_client_ip() }).unwrap_or_default()
     }
 
+    /// What the TLS handshake said: "version", "server_name", "client_subject"; abi.md has them all.
+    pub fn tls(name: &str) -> Option<String> {
+        take(unsafe { host::request_tls(give(name)) })
+    }
+
     pub fn id() -> String {
         take(unsafe { host::request_id() }).unwrap_or_default()
     }

@@ -35,6 +35,7 @@ fn tell() {
         ["host", &request::host()],
         ["scheme", &request::scheme()],
         ["client_ip", &request::client_ip()],
+        ["tls", &or(request::tls("version"))],
         ["id", &request::id()],
         ["route", &request::route()],
         ["consumer", &or(request::consumer())],

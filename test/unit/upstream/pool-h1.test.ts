@@ -21,6 +21,7 @@ function openPool(t: TestContext, port: number, given: Partial<OriginPoolOptions
     host: "127.0.0.1",
     port,
     tls: null,
+    proxyProtocol: null,
     socketsMax: 10,
     waitersMax: 10,
     waitMs: 5_000,
