@@ -114,8 +114,13 @@ export class Listeners {
       clientAuth: listener.tls?.client_auth ?? "none",
       ticketKeys: this.#ticketKeys,
     };
-    // Fails here, in the primary, for a key that is not its certificate's.
-    void new CertificateSet(certificates, secure);
+    try {
+      // Fails here, in the primary, for a key that is not its certificate's.
+      void new CertificateSet(certificates, secure);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new Error(`the certificates of listener ${listener.name}: ${reason}`, { cause: error });
+    }
     return secure;
   }
 

@@ -51,9 +51,9 @@ export function resolveClient(
   let clientIp = peer.address;
   const kept: string[] = [];
   for (let i = chain.length - 1; i >= 0 && chain.length - i <= CHAIN_MAX; i--) {
-    const address = plainAddress(chain[i]);
     // What is not an address was not written by a proxy: neither it nor anything before it counts.
-    if (net.isIP(address) === 0) break;
+    if (net.isIP(chain[i]) === 0) break;
+    const address = canonicalAddress(chain[i]);
     kept.unshift(address);
     clientIp = address;
     if (!isListed(trusted, address)) break;
@@ -69,4 +69,11 @@ export function isListed(list: net.BlockList, address: string): boolean {
 // Blanks of HTTP only: trim() would take U+00A0 away too, which is a byte of somebody's text.
 function trimBlanks(text: string): string {
   return text.replaceAll(/^[ \t]+|[ \t]+$/g, "");
+}
+
+// However it was spelt: as a socket would show it, and without the zone of a link-local address.
+function canonicalAddress(text: string): string {
+  const [address] = text.split("%");
+  const family = net.isIPv6(address) ? "ipv6" : "ipv4";
+  return plainAddress(new net.SocketAddress({ address, family }).address);
 }
