@@ -33,7 +33,7 @@ export type LoadResult = {
 };
 
 export type LoadTool = {
-  readonly name: "wrk" | "node";
+  readonly name: "wrk" | "node" | "h2load";
   run(options: LoadOptions): Promise<LoadResult>;
 };
 
@@ -51,14 +51,24 @@ export function findLoadTool(children: Children, cpus: readonly number[], name?:
         ? wrkArgs(options, threads)
         : [join(import.meta.dirname, "node-client.ts"), JSON.stringify({ ...options, host: HOST })];
       const program = isWrk && wrk !== null ? wrk : process.execPath;
-      const child = await children.start(program, args, { cpus });
-      const limit = setTimeout(() => void child.stop(), options.seconds * 1000 + GRACE_MS);
-      const code = await child.exited;
-      clearTimeout(limit);
-      if (code !== 0) throw new Error(`the load ended with ${code}: ${child.output.err}`);
-      return parseLoadResult(child.output.out);
+      const { seconds } = options;
+      return parseLoadResult(await runLoad(children, [program, ...args], { cpus, seconds }));
     },
   };
+}
+
+/** Runs a load generator to its end; resolves to what it wrote. */
+export async function runLoad(
+  children: Children,
+  [program, ...args]: readonly string[],
+  { cpus, seconds }: { readonly cpus: readonly number[]; readonly seconds: number },
+): Promise<string> {
+  const child = await children.start(program, args, { cpus });
+  const limit = setTimeout(() => void child.stop(), seconds * 1000 + GRACE_MS);
+  const code = await child.exited;
+  clearTimeout(limit);
+  if (code !== 0) throw new Error(`the load ended with ${code}: ${child.output.err}`);
+  return child.output.out;
 }
 
 function wrkArgs(options: LoadOptions, threads: number): string[] {

@@ -15,6 +15,8 @@ import { download, upload } from "./body-1m.ts";
 import { Children, allowedCpus } from "./children.ts";
 import { findLoadTool } from "./client.ts";
 import { PLUGINS, makeFixtures } from "./fixtures.ts";
+import { findH2load } from "./h2load.ts";
+import { httpsH2 } from "./https-h2.ts";
 import { httpsJwt } from "./https-jwt.ts";
 import { https } from "./https.ts";
 import { plain } from "./plain.ts";
@@ -23,7 +25,7 @@ import { countFaults, formatReport, reportOf } from "./report.ts";
 import type { ScenarioReport } from "./report.ts";
 import { runScenario } from "./run.ts";
 
-const SCENARIOS = [plain, https, httpsJwt, download, upload, plugin];
+const SCENARIOS = [plain, https, httpsH2, httpsJwt, download, upload, plugin];
 const CONNECTIONS = 64;
 const RESULTS = join(import.meta.dirname, "../results");
 
@@ -33,7 +35,7 @@ const directory = mkdtempSync(join(os.tmpdir(), "sallyport-bench-"));
 process.on("exit", () => rmSync(directory, { recursive: true, force: true }));
 const children = new Children();
 const [peerCpus, loadCpus] = splitCpus(allowedCpus());
-const tool = findLoadTool(children, loadCpus, flags.load);
+const http1Tool = findLoadTool(children, loadCpus, flags.load);
 const machine = describeMachine();
 const found = PEERS.map((peer) => ({ peer, program: peer.find() }));
 const present = new Set(found.filter(({ program }) => program !== null).map(({ peer }) => peer));
@@ -41,7 +43,7 @@ const versions = Object.fromEntries(
   found.map(({ peer, program }) => [peer.name, program && peer.version(program)]),
 );
 for (const [name, version] of Object.entries(versions)) say(`${name}: ${version ?? "absent"}`);
-say(`load: ${tool.name} on CPU ${loadCpus.join(",")}; peers on CPU ${peerCpus.join(",")}`);
+say(`load: ${http1Tool.name} on CPU ${loadCpus.join(",")}; peers on CPU ${peerCpus.join(",")}`);
 if (peerCpus === loadCpus || !children.pins) {
   say("not pinned: peers, load and origin share CPUs; only CPU per request means anything");
 }
@@ -54,6 +56,13 @@ for (const { name } of PLUGINS) {
 const reports: ScenarioReport[] = [];
 for (const scenario of SCENARIOS) {
   if (!isWanted(scenario.name, flags.scenario)) continue;
+  const { streams } = scenario.traffic;
+  const where = { cpus: loadCpus, directory };
+  const tool = streams === null ? http1Tool : findH2load(children, where, streams);
+  if (tool === null) {
+    say(`${scenario.name}: left out, h2load is absent`);
+    continue;
+  }
   const contenders = scenario
     .contenders(fixtures)
     .filter(
@@ -69,7 +78,14 @@ for (const scenario of SCENARIOS) {
 }
 const file = flags.json ?? join(RESULTS, `${startedAt.replaceAll(":", "-")}.json`);
 const { rounds, seconds } = flags;
-const settings = { rounds, seconds, connections: CONNECTIONS, load: tool.name, peerCpus, loadCpus };
+const settings = {
+  rounds,
+  seconds,
+  connections: CONNECTIONS,
+  load: http1Tool.name,
+  peerCpus,
+  loadCpus,
+};
 mkdirSync(dirname(file), { recursive: true });
 writeFileSync(file, JSON.stringify({ startedAt, machine, versions, settings, reports }, null, 1));
 const absent = found.filter(({ program }) => program === null).map(({ peer }) => peer.name);

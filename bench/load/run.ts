@@ -181,8 +181,8 @@ function firstToken(file: string): string {
   return readFileSync(file, "utf8").split("\n")[0];
 }
 
-// Free now; that it stays so until the peer binds it cannot be had, since peers take no port 0.
-async function freePort(): Promise<number> {
+/** Free now; that it stays so until the peer binds it cannot be had, since peers take no port 0. */
+export async function freePort(): Promise<number> {
   const server = net.createServer();
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;

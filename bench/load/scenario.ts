@@ -11,6 +11,8 @@ export type Traffic = {
   readonly replyBytes: number;
   /** Tokens are sent, another one with each request. */
   readonly tokens: boolean;
+  /** Requests at a time on each connection of HTTP/2; null: HTTP/1.1, one at a time. */
+  readonly streams: number | null;
 };
 
 export type Contender = {
@@ -36,7 +38,13 @@ export type Scenario = {
   contenders(fixtures: Fixtures): readonly Contender[];
 };
 
-export const SMALL_REPLY: Traffic = { method: "GET", bodyBytes: 0, replyBytes: 200, tokens: false };
+export const SMALL_REPLY: Traffic = {
+  method: "GET",
+  bodyBytes: 0,
+  replyBytes: 200,
+  tokens: false,
+  streams: null,
+};
 
 /** The gateway and every other peer on the same work. */
 export function gatewayAndPeers(work: Work): Contender[] {

@@ -26,7 +26,7 @@ function configOf({ port, originPort, tls }: Setup): string {
   admin off
   auto_https off
   servers {
-    protocols h1
+    protocols h1 h2
   }
 }
 ${scheme}://${HOST}:${port} {

@@ -38,7 +38,7 @@ defaults
   timeout server 30s
 
 frontend load
-  bind 127.0.0.1:${port}${tls === null ? "" : " ssl crt haproxy.pem"}
+  bind 127.0.0.1:${port}${tls === null ? "" : " ssl crt haproxy.pem alpn h2,http/1.1"}
   http-request set-header X-Forwarded-Proto ${tls === null ? "http" : "https"}
   acl is_host hdr(host) -i ${HOST}
   acl is_path path_beg ${PREFIX}

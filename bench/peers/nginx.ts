@@ -39,7 +39,7 @@ http {
     ${forever}
   }
   server {
-    listen 127.0.0.1:${port} default_server${tls === null ? "" : " ssl"};
+    listen 127.0.0.1:${port} default_server${tls === null ? "" : " ssl http2"};
     ${tls === null ? "" : `ssl_certificate ${tls.certFile}; ssl_certificate_key ${tls.keyFile};`}
     return 404;
   }

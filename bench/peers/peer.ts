@@ -6,8 +6,8 @@
 export const HOST = "localhost";
 export const PREFIX = "/api/";
 
-/** How many sockets to the origin a peer keeps: more than there are connections of the load. */
-export const IDLE_SOCKETS = 256;
+/** How many sockets to the origin a peer keeps: more than there are requests at a time. */
+export const IDLE_SOCKETS = 1024;
 
 export type CertificateFiles = { readonly certFile: string; readonly keyFile: string };
 
