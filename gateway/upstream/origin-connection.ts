@@ -101,6 +101,7 @@ export class OriginConnection implements OriginChannel {
     this.#interims = 0;
     this.#requestDone = false;
     this.#received = false;
+    this.#keepAlive = true;
     this.#outbox.addText(text);
   }
 
@@ -269,6 +270,8 @@ export class OriginConnection implements OriginChannel {
   }
 
   #onInterim(head: ResponseHead): void {
+    // Who says close is believed, before the response as in it (RFC 9112, 9.6).
+    if (!head.keepAlive) this.#keepAlive = false;
     if (head.status === 101 && this.#mayUpgrade) {
       this.#onHead(head, "tunnel");
     } else if (head.status === 101) {
@@ -282,7 +285,7 @@ export class OriginConnection implements OriginChannel {
 
   #onHead(head: ResponseHead, framing: BodyFraming): void {
     this.#framing = framing;
-    this.#keepAlive = head.keepAlive && framing !== "close" && framing !== "tunnel";
+    this.#keepAlive &&= head.keepAlive && framing !== "close" && framing !== "tunnel";
     this.#remaining = head.contentLength;
     this.#decoder = framing === "chunked" ? new ChunkedDecoder() : null;
     this.#state = framing === "none" ? ENDED : BODY;
