@@ -3,6 +3,7 @@
 // not admit. It decides nothing about types inside bodies: V8's validator has the last word on the
 // original bytes, and only what it accepts is rewritten.
 
+import { jsonText } from "../gateway/base/json-text.ts";
 import { SandboxError } from "./errors.ts";
 import {
   ASSEMBLYSCRIPT,
@@ -423,7 +424,7 @@ function kindName(kind: number): string {
 
 /** A client's name in a sentence: quoted, escaped, cut. */
 function show(name: string): string {
-  return JSON.stringify(name.length > 80 ? `${name.slice(0, 77)}...` : name);
+  return jsonText(name.length > 80 ? `${name.slice(0, 77)}...` : name);
 }
 
 function leb(value: number): number[] {

@@ -2,6 +2,7 @@
 // the plugin's author and read by us: nothing in it is believed but by this check, and it can only
 // narrow what the operator grants, never widen it.
 
+import { jsonText } from "../gateway/base/json-text.ts";
 import { SandboxError } from "./errors.ts";
 
 /** Limits a plugin may lower for itself. */
@@ -130,7 +131,7 @@ function show(value: unknown): string {
   if (typeof value === "object" && value !== null) {
     return Array.isArray(value) ? "(a list)" : "(an object)";
   }
-  const text = JSON.stringify(value);
+  const text = jsonText(value);
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 

@@ -1,6 +1,8 @@
 // The gateway's own log: one JSON object a line on standard error, so that journald and every
 // collector read it as it is. Not the access log, and never on the path of a request that succeeds.
 
+import { jsonText } from "./json-text.ts";
+
 export type LogFields = Readonly<Record<string, unknown>>;
 
 export interface Log {
@@ -15,7 +17,7 @@ export interface Log {
 export function createLog(write: (line: string) => void, base: LogFields = {}): Log {
   const emit = (level: string, message: string, fields: LogFields = {}) => {
     const line = { time: new Date().toISOString(), level, message, ...base, ...plain(fields) };
-    write(`${JSON.stringify(line).replaceAll(/[\x7f-\x9f]/g, escapeControl)}\n`);
+    write(`${jsonText(line)}\n`);
   };
   return {
     info: (message, fields) => emit("info", message, fields),
@@ -37,9 +39,4 @@ function plain(fields: LogFields): LogFields {
 function describe(error: Error): string {
   const cause = error.cause instanceof Error ? `: ${describe(error.cause)}` : "";
   return `${error.message}${cause}`;
-}
-
-// JSON leaves DEL and the second set of control characters as they are, and terminals obey them.
-function escapeControl(char: string): string {
-  return `\\u00${char.charCodeAt(0).toString(16)}`;
 }

@@ -12,6 +12,7 @@ import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { writeFileDurably } from "../base/write-file.ts";
 import type { CertificatePem } from "../http/certificates.ts";
+import { certificatePem, oid, sequence, set, tagged, utcTime } from "./der.ts";
 
 const VALID_MS = 365 * 86_400_000;
 const RENEW_MS = 7 * 86_400_000;
@@ -67,7 +68,7 @@ function makeCertificate(nowMs: number): CertificatePem {
   const signature = sign("sha256", body, privateKey);
   const der = sequence(body, algorithm, tagged(0x03, Buffer.concat([Buffer.from([0]), signature])));
   return {
-    cert: pem("CERTIFICATE", der),
+    cert: certificatePem(der),
     key: String(privateKey.export({ type: "pkcs8", format: "pem" })),
   };
 }
@@ -85,41 +86,4 @@ function subjectNames(): Buffer {
 function extension(id: string, critical: boolean, value: Buffer): Buffer {
   const flag = critical ? [tagged(0x01, Buffer.from([0xff]))] : [];
   return sequence(oid(id), ...flag, tagged(0x04, value));
-}
-
-function sequence(...parts: Buffer[]): Buffer {
-  return tagged(0x30, Buffer.concat(parts));
-}
-
-function set(...parts: Buffer[]): Buffer {
-  return tagged(0x31, Buffer.concat(parts));
-}
-
-function oid(dotted: string): Buffer {
-  const [first, second, ...rest] = dotted.split(".").map(Number);
-  const bytes = [first * 40 + second];
-  for (const number of rest) {
-    const groups = [number & 0x7f];
-    for (let left = number >>> 7; left > 0; left >>>= 7) groups.unshift((left & 0x7f) | 0x80);
-    bytes.push(...groups);
-  }
-  return tagged(0x06, Buffer.from(bytes));
-}
-
-function utcTime(atMs: number): Buffer {
-  const digits = new Date(atMs).toISOString().replace(/\D/g, "");
-  return tagged(0x17, Buffer.from(`${digits.slice(2, 14)}Z`));
-}
-
-function tagged(tag: number, content: Buffer): Buffer {
-  const { length } = content;
-  let header = [tag, length];
-  if (length > 255) header = [tag, 0x82, length >>> 8, length & 0xff];
-  else if (length > 127) header = [tag, 0x81, length];
-  return Buffer.concat([Buffer.from(header), content]);
-}
-
-function pem(label: string, der: Buffer): string {
-  const lines = der.toString("base64").match(/.{1,64}/g) ?? [];
-  return `-----BEGIN ${label}-----\n${lines.join("\n")}\n-----END ${label}-----\n`;
 }

@@ -65,7 +65,7 @@ export function isGrpc(contentType: string | null): boolean {
 /** A refusal as gRPC clients understand it: the status in fields of its own, no body. */
 export function grpcResponse({ status, headers }: LocalResponse, reason: string): LocalResponse {
   const kept = headers.filter(([name]) => !/^(content-|cache-control$)/i.test(name));
-  const message = encodeURIComponent(reason);
+  const message = encodeURIComponent(reason.toWellFormed());
   return {
     status: 200,
     headers: [

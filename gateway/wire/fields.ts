@@ -190,6 +190,16 @@ function isBlank(code: number): boolean {
   return code === 32 || code === 9;
 }
 
+/**
+ * True when a tab stands between the value's end and the line's. Of Transfer-Encoding some readers,
+ * llhttp for one, then do not see the last coding, and look for another end of the body.
+ */
+export function isFollowedByTab(text: string, valueEnd: number): boolean {
+  let i = valueEnd;
+  while (text.charCodeAt(i) === 32) i++;
+  return text.charCodeAt(i) === 9;
+}
+
 /** Value of a Content-Length field: 1 to 15 digits and nothing else; -1 when it is anything else. */
 export function parseContentLength(text: string, start: number, end: number): number {
   const length = end - start;

@@ -10,6 +10,7 @@ import {
   FieldList,
   NEVER_NOMINATED,
   STRIDE,
+  isFollowedByTab,
   parseContentLength,
   scanFields,
 } from "./fields.ts";
@@ -124,6 +125,7 @@ function applyFields(head: RequestHead): RequestHead | ErrorCode {
       if (head.contentLength === -1) return "BAD_FRAMING";
     } else if (kind === FIELD.TRANSFER_ENCODING) {
       if (++encodings > 1 || head.minor === 0) return "BAD_FRAMING";
+      if (isFollowedByTab(text, end)) return "BAD_FRAMING";
       const fault = checkTransferEncoding(text.slice(start, end));
       if (fault !== null) return fault;
       head.chunked = true;

@@ -3,7 +3,14 @@
 
 import { LIMITS } from "../base/limits.ts";
 import { VALUE, eachListElement, equalsLower } from "./chars.ts";
-import { FIELD, FieldList, STRIDE, parseContentLength, scanFields } from "./fields.ts";
+import {
+  FIELD,
+  FieldList,
+  STRIDE,
+  isFollowedByTab,
+  parseContentLength,
+  scanFields,
+} from "./fields.ts";
 
 /** How the bytes after the head are delimited; a tunnel has no messages any more. */
 export type BodyFraming = "none" | "length" | "chunked" | "close" | "tunnel";
@@ -82,6 +89,7 @@ function applyFields(head: ResponseHead): ResponseHead | string {
       if (head.chunked) return "two Transfer-Encoding fields";
       if (head.minor === 0) return "Transfer-Encoding in HTTP/1.0";
       if (!equalsLower(text, start, end, "chunked")) return "unknown transfer coding";
+      if (isFollowedByTab(text, end)) return "a tab after the transfer coding";
       head.chunked = true;
     } else {
       eachListElement(text.slice(start, end), (element) => {

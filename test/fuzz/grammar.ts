@@ -135,9 +135,6 @@ const NASTY: readonly string[] = [
 ];
 const EDITS = ["insert", "replace", "remove", "double", "any", "near", "cut", "swap", "splice"];
 const MARK = /[\r\n:, ]/;
-// A tab may stand there (RFC 9110, 5.6.3), but llhttp 9.4 then does not see the coding: a request is
-// refused and a response's body goes on to the end. What it cannot judge is not made.
-const TAB_AFTER_CODING = /^(transfer-encoding:.*?)[ \t]*\t[ \t]*$/gim;
 
 export class Grammar {
   readonly #chance: Chance;
@@ -226,7 +223,7 @@ export class Grammar {
       }
     }
     this.#last = text;
-    return changed.includes("\t") ? changed.replace(TAB_AFTER_CODING, "$1") : changed;
+    return changed;
   }
 
   #chunkLine(length: number): string {

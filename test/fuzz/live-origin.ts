@@ -24,6 +24,11 @@ const IDLE_MS = 500;
 const CLOSE_TURNS_MAX = 300;
 /** The gateway's word for an origin that cannot be trusted. */
 const REFUSALS = [502, 504];
+const INTERIMS = [
+  "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n",
+  "HTTP/1.1 100 Continue\r\nConnection: close\r\n\r\n",
+  "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n",
+];
 const ENDINGS = ["end", "end", "reset"] as const;
 /** Fields that the gateway sets itself or leaves out. */
 const NOT_COMPARED = new Set([
@@ -249,7 +254,7 @@ function readScript({ text, ending }: Script, method: string): Said {
 }
 
 function makeScript(grammar: Grammar, chance: Chance): Script {
-  const interim = chance.oneIn(12) ? "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" : "";
+  const interim = chance.oneIn(12) ? chance.pick(INTERIMS) : "";
   let head = grammar.responseHead();
   let body = chance.oneIn(12) ? BIG : chance.pick(["", "abc", "\r\n", "HTTP/1.1 200 OK\r\n\r\n"]);
   let framed = true;

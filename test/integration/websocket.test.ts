@@ -71,6 +71,20 @@ async function rawEdge(t: TestContext, script: OriginScript) {
   return { origin, edge };
 }
 
+test("a client that half-closed before the origin agreed is known to have ended", async (t) => {
+  const origin = await rawOrigin(t, () => {});
+  const edge = await edgeTo(t, origin.address);
+  const client = await connectRaw(t, edge.port);
+  client.socket.end(handshake());
+  await until(() => origin.received.length === 1 && origin.received[0].endsWith("\r\n\r\n"));
+  // The answer to a later connection says that the end of this one has been read.
+  await exchangeRaw(t, edge.port, "GET / HTTP/1.1\r\nbroken\r\n\r\n");
+  let ended = false;
+  origin.sockets[0].once("end", () => (ended = true));
+  origin.sockets[0].write(SWITCH);
+  await until(() => ended);
+});
+
 test("messages of every size pass in both directions, beyond the route's time", async (t) => {
   const { address } = await echoServer(t);
   const edge = await edgeTo(t, address);

@@ -3,6 +3,7 @@
 
 import { generateKeyPairSync, randomBytes, sign } from "node:crypto";
 import type { KeyObject } from "node:crypto";
+import { certificatePem, oid, sequence, set, tagged, utcTime } from "../../gateway/cluster/der.ts";
 
 const DAY_MS = 86_400_000;
 
@@ -67,52 +68,19 @@ export class Authority {
       ...(extensions.length === 0 ? [] : [tagged(0xa3, sequence(...extensions))]),
     );
     const signature = sign("sha256", body, this.#key);
-    return pem(sequence(body, algorithm, tagged(0x03, Buffer.concat([Buffer.of(0), signature]))));
+    return certificatePem(
+      sequence(body, algorithm, tagged(0x03, Buffer.concat([Buffer.of(0), signature]))),
+    );
   }
 }
 
 function distinguishedName(of: Wanted["subject"] & {}): Buffer {
   const attributes = typeof of === "string" ? [["2.5.4.3", of] as const] : of;
   return sequence(
-    ...attributes.map(([id, text]) =>
-      tagged(0x31, sequence(oid(id), tagged(0x0c, Buffer.from(text)))),
-    ),
+    ...attributes.map(([id, text]) => set(sequence(oid(id), tagged(0x0c, Buffer.from(text))))),
   );
 }
 
 function extension(id: string, value: Buffer): Buffer {
   return sequence(oid(id), tagged(0x04, value));
-}
-
-function sequence(...parts: Buffer[]): Buffer {
-  return tagged(0x30, Buffer.concat(parts));
-}
-
-function oid(dotted: string): Buffer {
-  const [first, second, ...rest] = dotted.split(".").map(Number);
-  const bytes = [first * 40 + second];
-  for (const number of rest) {
-    const groups = [number & 0x7f];
-    for (let left = number >>> 7; left > 0; left >>>= 7) groups.unshift((left & 0x7f) | 0x80);
-    bytes.push(...groups);
-  }
-  return tagged(0x06, Buffer.from(bytes));
-}
-
-function utcTime(atMs: number): Buffer {
-  const digits = new Date(atMs).toISOString().replace(/\D/g, "");
-  return tagged(0x17, Buffer.from(`${digits.slice(2, 14)}Z`));
-}
-
-function tagged(tag: number, content: Buffer): Buffer {
-  const { length } = content;
-  let header = [tag, length];
-  if (length > 255) header = [tag, 0x82, length >>> 8, length & 0xff];
-  else if (length > 127) header = [tag, 0x81, length];
-  return Buffer.concat([Buffer.from(header), content]);
-}
-
-function pem(der: Buffer): string {
-  const lines = der.toString("base64").match(/.{1,64}/g) ?? [];
-  return `-----BEGIN CERTIFICATE-----\n${lines.join("\n")}\n-----END CERTIFICATE-----\n`;
 }

@@ -177,6 +177,7 @@ export class H1Connection implements Downstream {
     this.#outbox.addText(`${text}\r\n`);
     this.flush();
     this.readBody();
+    if (this.#inputEnded) this.#consumer?.onBodyEnd();
   }
 
   flush(): boolean {
