@@ -338,22 +338,30 @@ export class Fleet {
   // Begins to accept for listeners that are served in turn; a closed handle accepts no more by itself.
   #distribute(): void {
     const mine = this.#listeners.filter(({ accepting }) => accepting.mode === "round-robin");
-    for (const { name, handle } of mine) {
-      const distributor = new Distributor(handle, (connection) => {
-        const member = this.#next();
-        if (member === null) return false;
-        member.leaving.set(connection, distributor);
-        member.worker.send({ kind: "connection", name }, connection as never, (error) => {
-          // The worker has its own copy now; without one another is asked when this one's end is known.
-          if (error === null && member.leaving.delete(connection)) connection.close();
-        });
-        return true;
-      });
+    for (const { handle } of mine) {
+      // One that runs may hold connections: it goes on.
+      if (this.#distributors.has(handle)) continue;
+      const distributor: Distributor = new Distributor(handle, (connection) =>
+        this.#give(connection, handle, distributor),
+      );
       this.#distributors.set(handle, distributor);
     }
     for (const handle of this.#distributors.keys()) {
       if (!mine.some((listener) => listener.handle === handle)) this.#distributors.delete(handle);
     }
+  }
+
+  #give(connection: NativeConnection, handle: unknown, distributor: Distributor): boolean {
+    const listener = this.#listeners.find((each) => each.handle === handle);
+    const member = this.#next();
+    if (listener === undefined || member === null) return false;
+    member.leaving.set(connection, distributor);
+    const message: ToWorker = { kind: "connection", name: listener.name };
+    member.worker.send(message, connection as never, (error) => {
+      // The worker has its own copy now; without one another is asked when this one's end is known.
+      if (error === null && member.leaving.delete(connection)) connection.close();
+    });
+    return true;
   }
 
   #next(): Member | null {

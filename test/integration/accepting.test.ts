@@ -78,6 +78,19 @@ test("round-robin: a connection that comes while no worker lives waits for the n
   assert.match(text, /^HTTP\/1\.1 200 /);
 });
 
+test("round-robin: a change of configuration loses none of the connections that wait", async (t) => {
+  const gateway = await startGateway(t, { workers: 1, config: configOf("round-robin") });
+  const [pid] = await gateway.workerPids();
+  process.kill(pid, "SIGKILL");
+  const gone = async () => !(await gateway.workerPids()).includes(pid);
+  for (let again = 0; again < 400 && !(await gone()); again++);
+  const waiting = exchangeRaw(t, gateway.port(), LAST);
+  const route = { name: "echo", echo: true, match: { paths: [{ prefix: "/" }] } };
+  const { status, text } = await gateway.admin("PUT", "/admin/routes/echo", route);
+  assert.equal(status, 200, text);
+  assert.match((await waiting).text, /^HTTP\/1\.1 200 /);
+});
+
 test("how an open socket is accepted from cannot change while the gateway runs", async (t) => {
   const gateway = await gatewayThat(t, "shared");
   const { text: before } = await gateway.admin("GET", "/admin/config");
