@@ -2,22 +2,18 @@
 // is lost when a worker is killed. One request per connection, answered by the gateway itself.
 //   node bench/accept.ts [--seconds N] [--rate N]
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { Children, allowedCpus } from "./load/children.ts";
+import { Children } from "./load/children.ts";
 import type { Child } from "./load/children.ts";
+import { startGateway } from "./load/running.ts";
 import { readCpuUs } from "./measure.ts";
 
 const MODES = ["shared", "reuse-port", "round-robin"] as const;
-const MAIN = join(import.meta.dirname, "../gateway/main.ts");
 const REQUEST = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 const WORKERS = 2;
 const AT_ONCE = 64;
-const START_MS = 20_000;
 const ANSWER_MS = 10_000;
 
 const { values: flags } = parseArgs({
@@ -60,29 +56,15 @@ for (const mode of MODES) {
 }
 
 async function start(accept: (typeof MODES)[number]): Promise<Gateway> {
-  const directory = mkdtempSync(join(tmpdir(), "sallyport-accept-"));
-  process.on("exit", () => rmSync(directory, { recursive: true, force: true }));
-  const config = {
-    admin: { listen: "127.0.0.1:0" },
-    listeners: [{ name: "load", address: "127.0.0.1:0", accept }],
-    routes: [{ name: "here", respond: { body: "hello" } }],
-  };
-  writeFileSync(join(directory, "sallyport.json"), JSON.stringify(config));
-  const args = ["run", "-c", "sallyport.json", "--data-dir", "data", "--workers", String(WORKERS)];
-  const options = { cpus: allowedCpus(), cwd: directory };
-  const child = await children.start(process.execPath, [MAIN, ...args], options);
-  const endMs = performance.now() + START_MS;
-  const said = () => child.output.out + child.output.err;
-  while (!/admin http/.test(said())) {
-    if (performance.now() > endMs) throw new Error(`the gateway did not start: ${said()}`);
-    await sleep(50);
-  }
-  const port = Number(/load http:\/\/\S+?:(\d+)/.exec(said())?.[1]);
-  const admin = /admin (http:\S+)/.exec(said())?.[1] ?? "";
-  const key = readFileSync(join(directory, "data/admin.key"), "utf8").trim();
+  const { child, port, admin } = await startGateway(children, {
+    workers: WORKERS,
+    config: {
+      listeners: [{ name: "load", address: "127.0.0.1:0", accept }],
+      routes: [{ name: "here", respond: { body: "hello" } }],
+    },
+  });
   const workers: Gateway["workers"] = async () => {
-    const headers = { authorization: `Bearer ${key}` };
-    const answer = await fetch(`${admin}/admin/workers`, { headers });
+    const answer = await admin("GET", "/admin/workers");
     return (await answer.json()) as { pid: number; requests: number }[];
   };
   return { child, port, workers };

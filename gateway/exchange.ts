@@ -8,8 +8,37 @@ import type { RequestHead } from "./wire/request-head.ts";
 /** Header edits by policies, in order of arrival; names are lower-case. `null` value: removed. */
 export type HeaderEdits = Map<string, string | null>;
 
+/** Edits of the response's headers, and lines that stand beside what is there: cookies come in lines. */
+export class ResponseEdits extends Map<string, string | null> {
+  readonly added: [name: string, value: string][] = [];
+
+  /** One more line of this lower-case name. */
+  add(name: string, value: string): void {
+    this.added.push([name, value]);
+  }
+
+  /** Replaces all lines of this name, earlier additions too. */
+  override set(name: string, value: string | null): this {
+    for (let i = this.added.length - 1; i >= 0; i--) {
+      if (this.added[i][0] === name) this.added.splice(i, 1);
+    }
+    return super.set(name, value);
+  }
+
+  /** The values of this lower-case name's lines after the edits, given those before them. */
+  valuesOf(name: string, original: readonly string[]): readonly string[] {
+    const edited = this.get(name);
+    const kept = edited === undefined ? original : edited === null ? [] : [edited];
+    const added = this.added.filter(([own]) => own === name);
+    return added.length === 0 ? kept : [...kept, ...added.map(([, value]) => value)];
+  }
+}
+
 /** Values that policies hand to later policies and to the access log. */
 export type Values = Map<string, string>;
+
+/** The beginning of a body, as far as policies may see it, and whether it is all of it. */
+export type SeenBody = { readonly bytes: Uint8Array; readonly whole: boolean };
 
 /** Who decided about a request: a plugin's name and version. */
 export type Decider = { readonly name: string; readonly version: string };
@@ -67,8 +96,10 @@ export class Exchange {
   /** Verified claims of a token; set by an authentication plugin only. */
   claims: Readonly<Record<string, unknown>> | null = null;
   requestEdits: HeaderEdits | null = null;
-  responseEdits: HeaderEdits | null = null;
+  responseEdits: ResponseEdits | null = null;
   values: Values | null = null;
+  /** What policies may see of the body; null without a body or without a policy that asked for it. */
+  body: SeenBody | null = null;
 
   /** Once true, errors may only cut the socket. */
   headSent = false;
@@ -113,6 +144,19 @@ export class Exchange {
     return own === undefined ? this.head.fields.getAll(nameLower) : own(this);
   }
 
+  /** Every header that `header` has an answer to, by lower-case name. */
+  headers(): Map<string, string> {
+    const all = new Map<string, string>();
+    const add = (nameLower: string) => {
+      const value = this.header(nameLower);
+      if (value !== null) all.set(nameLower, value);
+    };
+    this.head.fields.forEach(add);
+    for (const name of OWN_HEADERS.keys()) add(name);
+    for (const name of this.requestEdits?.keys() ?? []) add(name);
+    return all;
+  }
+
   /** Sets (or with null removes) a header of the request to the origin. The name is lower-case. */
   editRequestHeader(nameLower: string, value: string | null): void {
     (this.requestEdits ??= new Map()).set(nameLower, value);
@@ -120,7 +164,12 @@ export class Exchange {
 
   /** Sets (or with null removes) a header of the response to the client. The name is lower-case. */
   editResponseHeader(nameLower: string, value: string | null): void {
-    (this.responseEdits ??= new Map()).set(nameLower, value);
+    (this.responseEdits ??= new ResponseEdits()).set(nameLower, value);
+  }
+
+  /** Adds a line to the response to the client, beside those of this lower-case name. */
+  addResponseHeader(nameLower: string, value: string): void {
+    (this.responseEdits ??= new ResponseEdits()).add(nameLower, value);
   }
 }
 

@@ -22,9 +22,5 @@ if (cluster.isWorker) {
       const { runGateway } = await import("./process/run.ts");
       return await runGateway(options, import.meta.filename);
     },
-    inspect: async (bytes) => {
-      const { inspectModule } = await import("./process/inspect.ts");
-      return inspectModule(bytes);
-    },
   });
 }

@@ -14,7 +14,7 @@ import {
   WASI,
   type Signature,
 } from "./imports.ts";
-import type { SandboxLimits } from "./limits.ts";
+import { TABLE_ENTRIES_TOP, type SandboxLimits } from "./limits.ts";
 import { MANIFEST_SECTION } from "./manifest.ts";
 import { denyFeature, readValueType, walkBody, walkConstant } from "./opcodes.ts";
 import { Reader } from "./reader.ts";
@@ -33,6 +33,9 @@ export type Admitted = {
   readonly imports: readonly string[];
   /** The contents of the manifest section, or null. */
   readonly manifest: Uint8Array | null;
+  readonly types: readonly FunctionType[];
+  /** Type indices of all functions, imported ones first. */
+  readonly functions: readonly number[];
   /** Memory and table sections with their maxima clamped, in order. */
   readonly patches: readonly Patch[];
 };
@@ -139,6 +142,8 @@ class Scan {
       otherExports: this.#otherExports,
       imports: this.#imports,
       manifest: this.#manifest,
+      types: this.#types,
+      functions: this.#functions,
       patches: this.#patches,
     };
   }
@@ -248,7 +253,7 @@ class Scan {
     const count = reader.u32();
     if (count > 1) exceeds("a number of tables", count, 1);
     if (count === 0) return;
-    const allowed = this.#limits.tableEntriesMax;
+    const allowed = Math.min(this.#limits.tableEntriesMax, TABLE_ENTRIES_TOP);
     const type = reader.u8();
     if (type === 0x40) denyFeature("tables with an initialiser", reader.pos - 1);
     if (type !== 0x70 && type !== 0x6f) denyFeature("typed tables (GC)", reader.pos - 1);

@@ -1,6 +1,8 @@
 // What the sandbox reports: why a module was refused (thrown on the control plane) and why a call
 // failed (a value, never thrown across the door). Codes are API and keep their meaning.
 
+import type { CallFault } from "../gateway/base/errors.ts";
+
 /** Why a module was refused or could not be read back. */
 export type SandboxErrorCode =
   | "too_large"
@@ -28,16 +30,7 @@ export class SandboxError extends Error {
 }
 
 /** Why a call into a guest failed. */
-export type CallErrorCode =
-  | "deadline"
-  | "stack"
-  | "trap"
-  | "guest_error"
-  | "bad_output"
-  | "host_denied"
-  | "host_error"
-  | "kernel_memory"
-  | "pool_exhausted";
+export type CallErrorCode = Exclude<CallFault, "quarantined">;
 
 /**
  * Thrown through a guest to end its call; caught by the pool and nowhere else. Not an Error: it

@@ -1,6 +1,7 @@
 // What a host function sees of the guest that called it: the call's context, the memory they share,
 // and a way to end the call. It counts what one call may use; it never hands out a view of memory.
 
+import type { Budget } from "./budget.ts";
 import { Halt, printable } from "./errors.ts";
 import type { Signature } from "./imports.ts";
 import type { Kernel } from "./kernel.ts";
@@ -8,13 +9,16 @@ import type { SandboxLimits } from "./limits.ts";
 
 /**
  * A function of `extism:host/user`. `run` gets the guest and the arguments (i64 as bigint) and
- * answers the result; it must be synchronous, and what it throws ends the call as `host_error`.
+ * answers the result, or a promise of it when the function suspends its guest; what it throws ends the
+ * call as `host_error`.
  */
 export type HostFunction<C> = {
   readonly params: Signature["params"][number][];
   readonly results: Signature["results"][number][];
   // oxlint-disable-next-line typescript/no-explicit-any -- the arguments are typed by `params`
-  run(guest: Guest<C>, ...args: any[]): number | bigint | void;
+  run(guest: Guest<C>, ...args: any[]): number | bigint | void | Promise<number | bigint | void>;
+  /** True when `run` may answer later. */
+  readonly suspends?: boolean;
 };
 
 /** Where log lines go; `level` is one of LOG_LEVELS. */
@@ -29,7 +33,12 @@ export type GuestOptions<C> = {
   readonly limits: SandboxLimits;
   readonly log: GuestLog<C>;
   readonly logLevel: LogLevel;
+  /** Who pays for what the host does; left out where code is not metered. */
+  readonly budget?: Budget;
 };
+
+/** Bytes that a host function may move for the price of its call. */
+const FREE_BYTES = 1_024;
 
 /** One running instance, as host functions know it. Handles are Extism's: 0 means absent. */
 export class Guest<C> {
@@ -37,13 +46,17 @@ export class Guest<C> {
   context: C = undefined as C;
   /** False until the instance is initialised: then host functions of the user are refused. */
   ready = false;
+  /** True while the call under way may wait. */
+  maySuspend = false;
   /** The guest's own memory, null when it exports none. */
   memory: WebAssembly.Memory | null = null;
   readonly kernel: Kernel;
   readonly limits: SandboxLimits;
   readonly #log: GuestLog<C>;
   readonly #logLevel: number;
+  readonly #budget: Budget | null;
   #hostCalls = 0;
+  #asyncCalls = 0;
   #logLines = 0;
   #nowMs = 0;
   #view: Buffer = Buffer.alloc(0);
@@ -53,25 +66,32 @@ export class Guest<C> {
     this.limits = options.limits;
     this.#log = options.log;
     this.#logLevel = LOG_LEVELS.indexOf(options.logLevel);
+    this.#budget = options.budget ?? null;
   }
 
   /** The text behind a handle; "" when there is none. Bytes that are not UTF-8 become U+FFFD. */
   readString(handle: bigint): string {
-    return this.kernel.readString(handle);
+    const text = this.kernel.readString(handle);
+    this.pay(text.length);
+    return text;
   }
 
   /** A copy of the bytes behind a handle; empty when there are none. */
   readBytes(handle: bigint): Uint8Array {
-    return this.kernel.readBytes(handle);
+    const bytes = this.kernel.readBytes(handle);
+    this.pay(bytes.length);
+    return bytes;
   }
 
   /** A handle to `text`; 0n when it is empty or the kernel memory of the call is used up. */
   writeString(text: string): bigint {
+    this.pay(text.length);
     return this.kernel.writeString(text);
   }
 
   /** A handle to a copy of `bytes`; 0n when they are empty or the kernel memory is used up. */
   writeBytes(bytes: Uint8Array): bigint {
+    this.pay(bytes.length);
     return this.kernel.writeBytes(bytes);
   }
 
@@ -86,6 +106,7 @@ export class Guest<C> {
   beginCall(context: C): void {
     this.context = context;
     this.#hostCalls = 0;
+    this.#asyncCalls = 0;
     this.#logLines = 0;
     this.#nowMs = 0;
   }
@@ -97,12 +118,30 @@ export class Guest<C> {
     this.context = undefined as C;
   }
 
+  /** Charges the call for bytes that the host moves; throws when its time is over. */
+  pay(bytes: number): void {
+    if (bytes > FREE_BYTES) this.#budget?.pay(bytes);
+  }
+
   /** Counts one call of a host function; throws when there were too many. */
   countHostCall(): void {
     this.#hostCalls += 1;
     if (this.#hostCalls > this.limits.hostCallsMax) {
       const allowed = this.limits.hostCallsMax;
       throw new Halt("host_denied", `more than ${allowed} calls of host functions in one call`);
+    }
+  }
+
+  /** Counts one call of a function that suspends the guest; throws when there were too many. */
+  countAsyncCall(): void {
+    if (!this.maySuspend) {
+      const why = "functions that answer later cannot be called while the configuration is checked";
+      throw new Halt("host_denied", why);
+    }
+    this.#asyncCalls += 1;
+    if (this.#asyncCalls > this.limits.asyncCallsMax) {
+      const allowed = this.limits.asyncCallsMax;
+      throw new Halt("host_denied", `more than ${allowed} asynchronous calls in one call`);
     }
   }
 

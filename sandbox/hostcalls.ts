@@ -14,9 +14,23 @@ export class Variables {
   readonly #values = new Map<string, Uint8Array>();
   readonly #bytesMax: number;
   #bytes = 0;
+  /** True once a plugin has set or removed one. */
+  changed = false;
 
   constructor(bytesMax: number) {
     this.#bytesMax = bytesMax;
+  }
+
+  /** Variables as another thread listed them; those that would pass the bound are left out. */
+  static of(list: Iterable<readonly [string, Uint8Array]>, bytesMax: number): Variables {
+    const variables = new Variables(bytesMax);
+    for (const [name, value] of list) variables.set(name, value);
+    variables.changed = false;
+    return variables;
+  }
+
+  list(): [string, Uint8Array][] {
+    return [...this.#values];
   }
 
   get(name: string): Uint8Array | undefined {
@@ -29,12 +43,13 @@ export class Variables {
     if (bytes > this.#bytesMax) return false;
     this.#bytes = bytes;
     this.#values.set(name, value);
+    this.changed = true;
     return true;
   }
 
   delete(name: string): void {
     this.#bytes -= this.#cost(name);
-    this.#values.delete(name);
+    if (this.#values.delete(name)) this.changed = true;
   }
 
   #cost(name: string): number {

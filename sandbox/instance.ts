@@ -2,6 +2,8 @@
 // order the development kits expect, and single calls into it. What a call throws is turned into a
 // value here; after that the instance is marked as broken and must not be called again.
 
+import { bindSuspending, bindUser, isStackOverflow } from "./bind.ts";
+import type { Budget } from "./budget.ts";
 import { Halt, printable, type CallErrorCode } from "./errors.ts";
 import { Guest, type GuestOptions, type HostFunction } from "./guest.ts";
 import { bindAbort, bindHostCall, type HostState } from "./hostcalls.ts";
@@ -13,6 +15,8 @@ import {
   signatureOf,
   WASI,
 } from "./imports.ts";
+import { START_EXPORT } from "./meter.ts";
+import type { BorderFunction, GuestObserver } from "./observer.ts";
 import { bindWasi } from "./wasi.ts";
 
 /** What came of a call. Failures are values: the guest is untrusted, and its faults are expected. */
@@ -37,14 +41,15 @@ export function failed(code: CallErrorCode, detail: string): Outcome {
   return { kind: "failed", code, detail: printable(detail, DETAIL_CHARS_MAX) };
 }
 
-type AnyFunction = (...args: never[]) => unknown;
-
 /** What the instances of one pool share. */
 export type InstanceOptions<C> = GuestOptions<C> & {
   readonly module: WebAssembly.Module;
   readonly imports: readonly WebAssembly.ImportDescriptor[];
   readonly hostFunctions: ReadonlyMap<string, HostFunction<C>>;
   readonly state: HostState;
+  /** Whose `refuel` the kernel has. */
+  readonly budget: Budget;
+  readonly observer: GuestObserver | null;
 };
 
 /** Throws when the module imports what the sandbox does not provide: it was not prepared. */
@@ -61,8 +66,11 @@ export function checkImports<C>(
 
 export class Instance<C> {
   readonly #guest: Guest<C>;
+  readonly #budget: Budget;
   readonly #options: InstanceOptions<C>;
+  readonly #observer: GuestObserver | null;
   readonly #functions = new Map<string, () => unknown>();
+  readonly #suspendable = new Map<string, () => Promise<unknown>>();
   readonly #callsMax: number;
   #firstBytes = 0;
   // The guest's buffer when it was last looked at: growth detaches it, and its length becomes 0.
@@ -72,6 +80,8 @@ export class Instance<C> {
 
   constructor(options: InstanceOptions<C>) {
     this.#options = options;
+    this.#budget = options.budget;
+    this.#observer = options.observer;
     this.#guest = new Guest(options);
     this.#callsMax = options.limits.callsPerInstanceMax;
   }
@@ -85,6 +95,7 @@ export class Instance<C> {
       return null;
     } catch (error) {
       this.#broken = true;
+      this.#observer?.onEnded(this.#budget.fuelUsed, error);
       const { code, detail } = classify(error, guest);
       return failed(code, `initialisation: ${detail}`);
     } finally {
@@ -95,24 +106,37 @@ export class Instance<C> {
   /** Calls an export; `name` must be one the module has. */
   call(name: string, input: string | Uint8Array | null, context: C): Outcome {
     const guest = this.#guest;
-    const entry = this.#functions.get(name);
-    if (entry === undefined) throw new Error(`the module exports no function ${name}`);
-    this.#calls += 1;
-    if (!guest.kernel.begin(input)) {
-      const allowed = guest.limits.kernelBytesMax;
-      return failed(
-        "kernel_memory",
-        `the input does not fit the kernel memory of ${allowed} bytes`,
-      );
-    }
+    const entry = this.#entry(name);
+    if (!guest.kernel.begin(input)) return this.#inputTooLarge();
     guest.beginCall(context);
+    this.#budget.begin(guest.limits.cpuMsMax);
     try {
-      return this.#outcome(entry());
+      const outcome = this.#outcome(entry());
+      this.#observer?.onEnded(this.#budget.fuelUsed, null);
+      return outcome;
     } catch (error) {
-      this.#broken = true;
-      const { code, detail } = classify(error, guest);
-      return failed(code, detail);
+      return this.#fail(error);
     } finally {
+      guest.endCall();
+    }
+  }
+
+  /** The same for a module that imports functions which answer later. */
+  async callLater(name: string, input: string | Uint8Array | null, context: C): Promise<Outcome> {
+    const guest = this.#guest;
+    const entry = this.#promising(name);
+    if (!guest.kernel.begin(input)) return this.#inputTooLarge();
+    guest.beginCall(context);
+    guest.maySuspend = true;
+    this.#budget.begin(guest.limits.cpuMsMax);
+    try {
+      const outcome = this.#outcome(await entry());
+      this.#observer?.onEnded(this.#budget.fuelUsed, null);
+      return outcome;
+    } catch (error) {
+      return this.#fail(error);
+    } finally {
+      guest.maySuspend = false;
       guest.endCall();
     }
   }
@@ -124,6 +148,35 @@ export class Instance<C> {
     if (buffer === null || buffer.byteLength !== 0 || this.#firstBytes === 0) return true;
     this.#buffer = this.#guest.memory!.buffer;
     return this.#buffer.byteLength <= this.#firstBytes * 2;
+  }
+
+  #promising(name: string): () => Promise<unknown> {
+    const entry = this.#entry(name);
+    let promising = this.#suspendable.get(name);
+    if (promising === undefined) {
+      promising = WebAssembly.promising(entry);
+      this.#suspendable.set(name, promising);
+    }
+    return promising;
+  }
+
+  #entry(name: string): () => unknown {
+    const entry = this.#functions.get(name);
+    if (entry === undefined) throw new Error(`the module exports no function ${name}`);
+    this.#calls += 1;
+    return entry;
+  }
+
+  #inputTooLarge(): Outcome {
+    const allowed = this.#guest.limits.kernelBytesMax;
+    return failed("kernel_memory", `the input does not fit the kernel memory of ${allowed} bytes`);
+  }
+
+  #fail(error: unknown): Outcome {
+    this.#broken = true;
+    this.#observer?.onEnded(this.#budget.fuelUsed, error);
+    const { code, detail } = classify(error, this.#guest);
+    return failed(code, detail);
   }
 
   #outcome(returned: unknown): Outcome {
@@ -145,11 +198,15 @@ export class Instance<C> {
     const guest = this.#guest;
     const { module, imports } = this.#options;
     const { exports } = new WebAssembly.Instance(module, this.#bindAll());
+    this.#budget.attach(exports, guest.kernel.exports["refuel"]);
+    this.#observer?.onStarted(exports);
     for (const [name, value] of Object.entries(exports)) {
       if (typeof value === "function") this.#functions.set(name, value as () => unknown);
     }
     const { memory } = exports;
     if (memory instanceof WebAssembly.Memory) guest.memory = memory;
+    this.#budget.begin(guest.limits.initMsMax);
+    this.#functions.get(START_EXPORT)?.();
     this.#initialise(imports.some((entry) => entry.module === WASI));
     if (guest.memory !== null) {
       this.#buffer = guest.memory.buffer;
@@ -185,7 +242,9 @@ export class Instance<C> {
     const modules: WebAssembly.Imports = Object.create(null) as WebAssembly.Imports;
     for (const { module, name } of this.#options.imports) {
       modules[module] ??= Object.create(null) as Record<string, unknown>;
-      modules[module][name] = this.#bind(module, name);
+      const bound = this.#bind(module, name);
+      const isPlain = typeof bound === "function" && this.#observer !== null;
+      modules[module][name] = isPlain ? this.#observer.wrap(bound as BorderFunction) : bound;
     }
     return modules;
   }
@@ -198,7 +257,7 @@ export class Instance<C> {
         if (KERNEL_IMPORTS.has(name)) return guest.kernel.exports[name];
         return bindHostCall(name, guest, this.#options.state);
       case EXTISM_USER:
-        return bindUser(name, this.#options.hostFunctions.get(name)!, this.#guest);
+        return this.#bindUser(name);
       case WASI:
         return bindWasi(name, guest);
       case ASSEMBLYSCRIPT:
@@ -207,67 +266,16 @@ export class Instance<C> {
         return null;
     }
   }
-}
 
-const NOTHING: Outcome = Object.freeze({ kind: "ok", output: null, returnCode: 0 });
-
-// One function for each number of parameters: rest parameters would make an array for every call.
-function bindUser<C>(name: string, host: HostFunction<C>, guest: Guest<C>): AnyFunction {
-  switch (host.params.length) {
-    case 0:
-      return () => {
-        enter(name, guest);
-        try {
-          return host.run(guest);
-        } catch (error) {
-          throw hostFailure(name, error);
-        }
-      };
-    case 1:
-      return (a) => {
-        enter(name, guest);
-        try {
-          return host.run(guest, a);
-        } catch (error) {
-          throw hostFailure(name, error);
-        }
-      };
-    case 2:
-      return (a, b) => {
-        enter(name, guest);
-        try {
-          return host.run(guest, a, b);
-        } catch (error) {
-          throw hostFailure(name, error);
-        }
-      };
-    default:
-      return (...args) => {
-        enter(name, guest);
-        try {
-          return host.run(guest, ...args);
-        } catch (error) {
-          throw hostFailure(name, error);
-        }
-      };
+  #bindUser(name: string): unknown {
+    const host = this.#options.hostFunctions.get(name);
+    if (host === undefined) throw new Error(`there is no host function ${name}`);
+    if (host.suspends !== true) return bindUser(name, host, this.#guest);
+    return bindSuspending(name, host, { guest: this.#guest, budget: this.#budget });
   }
 }
 
-function enter<C>(name: string, guest: Guest<C>): void {
-  guest.countHostCall();
-  // There is no request yet, and state of the first one must not get into every instance.
-  if (!guest.ready) throw new Halt("host_denied", `${name} was called during initialisation`);
-}
-
-function hostFailure(name: string, error: unknown): unknown {
-  if (error instanceof Halt || isStackOverflow(error)) return error;
-  const reason = error instanceof Error ? error.message : String(error);
-  return new Halt("host_error", `the host function ${name} failed: ${reason}`);
-}
-
-function isStackOverflow(error: unknown): boolean {
-  return error instanceof RangeError && error.message.startsWith("Maximum call stack");
-}
+const NOTHING: Outcome = Object.freeze({ kind: "ok", output: null, returnCode: 0 });
 
 function classify<C>(error: unknown, guest: Guest<C>): { code: CallErrorCode; detail: string } {
   if (error instanceof Halt) return error;

@@ -46,8 +46,11 @@ export class Kernel {
   readonly #dataEnd: number;
   readonly #cache: string[];
 
-  /** `bytesMax` is what one call may use, a positive multiple of 16 up to KERNEL_BYTES_TOP. */
-  constructor(module: WebAssembly.Module, bytesMax: number) {
+  /**
+   * `bytesMax` is what one call may use, a positive multiple of 16 up to KERNEL_BYTES_TOP. `refuel`
+   * becomes the export of that name, which guests call when their fuel or stack is used up.
+   */
+  constructor(module: WebAssembly.Module, bytesMax: number, refuel: () => void) {
     if (!(bytesMax >= 16 && bytesMax <= KERNEL_BYTES_TOP && bytesMax % 16 === 0)) {
       throw new Error(`kernel memory of ${bytesMax} bytes: a multiple of 16 up to 8 MiB is needed`);
     }
@@ -57,7 +60,7 @@ export class Kernel {
     this.#dataEnd = this.#dataStart + dataBytes;
     const pages = Math.ceil(this.#dataEnd / 65_536);
     const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
-    const kernel = { memory, data_start: this.#dataStart, data_end: this.#dataEnd };
+    const kernel = { memory, data_start: this.#dataStart, data_end: this.#dataEnd, refuel };
     this.exports = new WebAssembly.Instance(module, { kernel }).exports;
     this.#calls = this.exports as unknown as KernelExports;
     this.#bytes = Buffer.from(memory.buffer);

@@ -1,6 +1,11 @@
 // The bounds of the sandbox: what a module may be and what one call may use. Every one is a field
 // of the configuration; these are the defaults.
 
+/** No table may be larger, whatever is configured: the price of its operations relies on it. */
+export const TABLE_ENTRIES_TOP = 2 ** 20;
+/** No stack budget may be larger: V8's own stack must not end first. */
+export const STACK_BYTES_TOP = 512 * 1024;
+
 export type SandboxLimits = {
   /** The uploaded file. */
   readonly moduleBytesMax: number;
@@ -22,6 +27,10 @@ export type SandboxLimits = {
   readonly outputBytesMax: number;
   /** Calls of host functions within one call, logging and WASI included. */
   readonly hostCallsMax: number;
+  /** Calls of host functions that answer later, within one call. */
+  readonly asyncCallsMax: number;
+  /** What these may take in all, in milliseconds of the clock. */
+  readonly asyncMsMax: number;
   /** Log lines of one call; the rest is dropped and counted in one more line. */
   readonly logLinesMax: number;
   /** One log line, in UTF-8; the rest of it is cut off. */
@@ -32,6 +41,8 @@ export type SandboxLimits = {
   readonly poolMax: number;
   /** Calls after which an instance is replaced. */
   readonly callsPerInstanceMax: number;
+  /** Stack of one call, by the sandbox's own measure of frames; at most 512 KiB. */
+  readonly stackBytesMax: number;
   /** CPU time of the initialisation. */
   readonly initMsMax: number;
   /** CPU time of one call. */
@@ -49,11 +60,14 @@ export const DEFAULT_SANDBOX_LIMITS: SandboxLimits = Object.freeze({
   kernelBytesMax: 1024 * 1024,
   outputBytesMax: 64 * 1024,
   hostCallsMax: 256,
+  asyncCallsMax: 4,
+  asyncMsMax: 250,
   logLinesMax: 16,
   logLineBytesMax: 1_024,
   varBytesMax: 64 * 1024,
   poolMax: 64,
   callsPerInstanceMax: 10_000,
+  stackBytesMax: 256 * 1024,
   initMsMax: 50,
   cpuMsMax: 5,
 });

@@ -83,7 +83,13 @@ function denyType(type: number, pos: number): never {
   denyFeature(`the unknown type 0x${type.toString(16)}`, pos);
 }
 
-function skipImmediate(reader: Reader, opcode: number): void {
+/** True when something follows the opcode itself. */
+export function hasImmediate(opcode: number): boolean {
+  return SHAPES[opcode] !== NONE;
+}
+
+/** Steps over what follows an opcode that was just read. */
+export function skipImmediate(reader: Reader, opcode: number): void {
   const pos = reader.pos - 1;
   switch (SHAPES[opcode]) {
     case BLOCK_TYPE:

@@ -2,9 +2,13 @@
 // instance is in use only when a host function calls a guest again. An instance that threw is never
 // used again, and with `fresh` isolation none is used twice.
 
+import { RESERVED_EXPORT_PREFIX } from "./admit.ts";
+import { Budget } from "./budget.ts";
 import type { Guest, GuestLog, HostFunction, LogLevel } from "./guest.ts";
+import { EXTISM_USER } from "./imports.ts";
 import { Variables } from "./hostcalls.ts";
 import { checkImports, failed, Instance, type Outcome } from "./instance.ts";
+import type { GuestObserver } from "./observer.ts";
 import { compileKernel, Kernel } from "./kernel.ts";
 import type { SandboxLimits } from "./limits.ts";
 
@@ -22,6 +26,7 @@ export type GuestPoolOptions<C> = {
   readonly log: GuestLog<C>;
   /** Lines below it are dropped; `info` when left out. */
   readonly logLevel?: LogLevel;
+  readonly observer?: GuestObserver;
 };
 
 export class GuestPool<C> {
@@ -39,10 +44,22 @@ export class GuestPool<C> {
     this.#options = options;
     this.#imports = WebAssembly.Module.imports(options.module);
     checkImports(this.#imports, options.hostFunctions);
-    const exports = WebAssembly.Module.exports(options.module);
-    this.#exports = new Set(exports.filter((e) => e.kind === "function").map((e) => e.name));
+    this.#exports = functionNames(options.module);
     this.#kernelModule = compileKernel();
     this.#variables = new Variables(options.limits.varBytesMax);
+  }
+
+  /** True when calls may have to wait: then only `callLater` will do. */
+  get suspends(): boolean {
+    const { hostFunctions } = this.#options;
+    return this.#imports.some(
+      ({ module, name }) => module === EXTISM_USER && hostFunctions.get(name)?.suspends === true,
+    );
+  }
+
+  /** True when the module imports this host function. */
+  uses(name: string): boolean {
+    return this.#imports.some((entry) => entry.module === EXTISM_USER && entry.name === name);
   }
 
   hasExport(name: string): boolean {
@@ -68,26 +85,29 @@ export class GuestPool<C> {
    * guest does. `input` and the output are copied; the context reaches host functions and the log.
    */
   call(exportName: string, input: string | Uint8Array | null, context: C): Outcome {
-    if (this.#closed) return failed("pool_exhausted", "the pool is closed");
-    if (!this.#exports.has(exportName)) {
-      throw new Error(`the module exports no function ${exportName}: ask hasExport first`);
-    }
-    let instance = this.#idle.pop();
-    if (instance === undefined) {
-      if (this.#busy >= this.#options.limits.poolMax) {
-        return failed("pool_exhausted", `all ${this.#busy} instances are busy`);
-      }
-      const started = this.#start(context);
-      if (!(started instanceof Instance)) return started;
-      instance = started;
-    }
+    const instance = this.#take(exportName, context);
+    if (!(instance instanceof Instance)) return instance;
     this.#busy += 1;
     try {
       return instance.call(exportName, input, context);
     } finally {
-      this.#busy -= 1;
-      const keep = this.#options.isolation === "reuse" && instance.reusable;
-      if (keep && !this.#closed) this.#idle.push(instance);
+      this.#giveBack(instance);
+    }
+  }
+
+  /** The same for a module that imports functions which answer later: see `suspends`. */
+  async callLater(
+    exportName: string,
+    input: string | Uint8Array | null,
+    context: C,
+  ): Promise<Outcome> {
+    const instance = this.#take(exportName, context);
+    if (!(instance instanceof Instance)) return instance;
+    this.#busy += 1;
+    try {
+      return await instance.callLater(exportName, input, context);
+    } finally {
+      this.#giveBack(instance);
     }
   }
 
@@ -95,6 +115,26 @@ export class GuestPool<C> {
   close(): void {
     this.#closed = true;
     this.#idle.length = 0;
+  }
+
+  // An idle instance, or a new one; why there is none, else.
+  #take(exportName: string, context: C): Instance<C> | Outcome {
+    if (this.#closed) return failed("pool_exhausted", "the pool is closed");
+    if (!this.#exports.has(exportName)) {
+      throw new Error(`the module exports no function ${exportName}: ask hasExport first`);
+    }
+    const instance = this.#idle.pop();
+    if (instance !== undefined) return instance;
+    if (this.#busy >= this.#options.limits.poolMax) {
+      return failed("pool_exhausted", `all ${this.#busy} instances are busy`);
+    }
+    return this.#start(context);
+  }
+
+  #giveBack(instance: Instance<C>): void {
+    this.#busy -= 1;
+    const keep = this.#options.isolation === "reuse" && instance.reusable;
+    if (keep && !this.#closed) this.#idle.push(instance);
   }
 
   #start(context: C): Instance<C> | Outcome {
@@ -113,16 +153,30 @@ export class GuestPool<C> {
 
   #build(): Instance<C> {
     const { module, limits, hostFunctions, config, isolation, log, logLevel } = this.#options;
+    const { observer = null } = this.#options;
+    const budget = new Budget(limits);
+    const refuel = () => budget.refuel();
+    const seen = observer === null ? refuel : (observer.wrap(refuel) as () => void);
     const variables = isolation === "fresh" ? new Variables(limits.varBytesMax) : this.#variables;
     return new Instance({
       module,
       limits,
       hostFunctions,
       imports: this.#imports,
-      kernel: new Kernel(this.#kernelModule, limits.kernelBytesMax),
+      kernel: new Kernel(this.#kernelModule, limits.kernelBytesMax, seen),
+      budget,
       state: { config, variables },
       log,
       logLevel: logLevel ?? "info",
+      observer,
     });
   }
+}
+
+function functionNames(module: WebAssembly.Module): ReadonlySet<string> {
+  const names = new Set<string>();
+  for (const { kind, name } of WebAssembly.Module.exports(module)) {
+    if (kind === "function" && !name.startsWith(RESERVED_EXPORT_PREFIX)) names.add(name);
+  }
+  return names;
 }

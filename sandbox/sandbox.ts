@@ -8,21 +8,27 @@ import { SandboxError } from "./errors.ts";
 import { showSignature, type Signature } from "./imports.ts";
 import type { SandboxLimits } from "./limits.ts";
 import { parseManifest, type Manifest } from "./manifest.ts";
+import { meterModule } from "./meter.ts";
 
 export { digestOf } from "./digest.ts";
 export { SandboxError, type CallErrorCode, type SandboxErrorCode } from "./errors.ts";
-export { Guest, type HostFunction } from "./guest.ts";
+export { Guest, type GuestLog, type HostFunction } from "./guest.ts";
 export type { Signature, ValueType } from "./imports.ts";
 export { DEFAULT_SANDBOX_LIMITS, type SandboxLimits } from "./limits.ts";
+export type { BorderFunction, GuestObserver } from "./observer.ts";
 export type { Manifest } from "./manifest.ts";
 export { GuestPool, type GuestPoolOptions, type Outcome } from "./pool.ts";
 export { ModuleStore, openModuleStore } from "./store.ts";
+export { THREAD_LIMITS, ThreadPool, type ThreadPoolOptions, type ThreadResult } from "./thread.ts";
+export { createThreadServer, type ThreadSetup } from "./thread-worker.ts";
 
 export type Prepared = {
   /** `sha256:` and the hex digest of the original bytes. */
   readonly digest: string;
   /** What workers compile: the original with its bounds written in. */
   readonly bytes: Uint8Array;
+  /** The original with the maxima of its memory and table clamped and nothing else: for threads. */
+  readonly clamped: Uint8Array;
   /** Names of the exported functions, in order. */
   readonly exports: string[];
   /** `module.name` of each import, in order. */
@@ -36,6 +42,8 @@ export type PrepareOptions = {
   readonly hostFunctions: ReadonlyMap<string, Signature>;
   /** At least one of these must be exported, as `() -> i32` or `() -> ()`; empty asks nothing. */
   readonly requiredExports: readonly string[];
+  /** Gets, for each run of instructions kept, its place in the result, in the input, and its length. */
+  readonly onKept?: (to: number, from: number, length: number) => void;
 };
 
 /**
@@ -55,12 +63,19 @@ export function prepareModule(bytes: Uint8Array, options: PrepareOptions): Prepa
   validate(bytes);
   checkExports(admitted, options.requiredExports);
   const manifest = admitted.manifest === null ? null : parseManifest(admitted.manifest);
-  const prepared = applyPatches(bytes, admitted);
-  // The metering pass belongs here, over bytes that V8 has already found valid.
+  // Only bytes that V8 has found valid are metered: what is added is out of their reach.
+  const clamped = applyPatches(bytes, admitted);
+  const prepared = meterModule(clamped, {
+    types: admitted.types,
+    functions: admitted.functions,
+    importedFunctions: admitted.imports.length,
+    ...(options.onKept === undefined ? {} : { onKept: options.onKept }),
+  });
   assertValid(prepared);
   return {
     digest: digestOf(bytes),
     bytes: prepared,
+    clamped,
     exports: [...admitted.exports.keys()],
     imports: [...admitted.imports],
     manifest,
@@ -69,7 +84,13 @@ export function prepareModule(bytes: Uint8Array, options: PrepareOptions): Prepa
 
 /** Compiles prepared bytes off the main thread of V8; rejects only on bytes that were not prepared. */
 export async function compileModule(bytes: Uint8Array): Promise<WebAssembly.Module> {
-  return await WebAssembly.compile(bytes);
+  // Work of V8's own threads does not keep a process alive, which a command would notice.
+  const hold = setInterval(() => {}, 60_000);
+  try {
+    return await WebAssembly.compile(bytes);
+  } finally {
+    clearInterval(hold);
+  }
 }
 
 function validate(bytes: Uint8Array): void {

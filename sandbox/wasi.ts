@@ -16,6 +16,8 @@ const ESPIPE = 70;
 
 const RANDOM_BYTES_MAX = 65_536;
 const VECTORS_MAX = 1_024;
+/** What looking at a vector costs, as bytes moved. */
+const VECTOR_UNITS = 16;
 const CHARACTER_DEVICE = 2;
 
 /** The stub behind `wasi_snapshot_preview1` `name`, bound to its guest. */
@@ -93,6 +95,7 @@ function random(guest: Guest<never>, at: number, length: number): number {
   if (length > RANDOM_BYTES_MAX) return EINVAL;
   if (at + length > view.length) return EFAULT;
   randomFillSync(view, at, length);
+  guest.pay(length);
   return SUCCESS;
 }
 
@@ -111,6 +114,7 @@ type Write = { fd: number; vectors: number; count: number; written: number };
 function write(guest: Guest<never>, { fd, vectors, count, written }: Write): number {
   if (fd !== 1 && fd !== 2) return EBADF;
   if (count > VECTORS_MAX) return EINVAL;
+  guest.pay(count * VECTOR_UNITS);
   const view = guest.view();
   const bytesMax = guest.limits.logLineBytesMax;
   const line = Buffer.alloc(bytesMax);

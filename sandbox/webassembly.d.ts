@@ -25,10 +25,23 @@ declare namespace WebAssembly {
     grow(pages: number): number;
   }
 
+  class Global {
+    value: number;
+  }
+
+  class Table {
+    set(index: number, value: unknown): void;
+  }
+
+  /** An import that answers a promise; the guest is suspended until it settles. */
+  const Suspending: new (run: (...args: never[]) => unknown) => object;
+
   class RuntimeError extends Error {}
   class LinkError extends Error {}
   class CompileError extends Error {}
 
+  /** An export that may be suspended. */
+  function promising(entry: () => unknown): () => Promise<unknown>;
   function validate(bytes: Uint8Array): boolean;
   function compile(bytes: Uint8Array): Promise<Module>;
 }

@@ -60,6 +60,8 @@ export type PluginVersionInfo = {
   readonly exports: readonly string[];
   readonly createdAt: string;
   readonly current: boolean;
+  /** Until when, and why, it does not serve although it is current; else null. */
+  readonly setAside: { readonly until: string; readonly reason: string } | null;
   /** Routes that run it now. */
   readonly routes: readonly string[];
 };

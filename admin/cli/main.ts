@@ -2,7 +2,6 @@
 // called, so that --help is quick.
 
 import { Command, CommanderError, InvalidArgumentError } from "commander";
-import type { InspectModule } from "./commands/plugin.ts";
 import { EXIT, createOutput, reportError } from "./output.ts";
 import { addConfig } from "./words-config.ts";
 import { addPlugin } from "./words-plugin.ts";
@@ -22,7 +21,6 @@ export type RunOptions = {
 export type CliParts = {
   readonly version: string;
   run(options: RunOptions): Promise<number>;
-  readonly inspect: InspectModule;
 };
 
 /** Runs one command; resolves to the exit code. */
@@ -51,7 +49,7 @@ function buildProgram(parts: CliParts, finish: (code: number) => void): Command 
   addRun(words, parts);
   addConfig(program, finish);
   addExplain(words);
-  addPlugin(program, parts.inspect, finish);
+  addPlugin(program, finish);
   addOperation(words);
   words.add(
     {

@@ -1,18 +1,15 @@
 // The words of `sallyport plugin`.
 
 import type { Command } from "commander";
-import type { InspectModule } from "./commands/plugin.ts";
+import { addAuthoring } from "./words-plugin-author.ts";
 import { Words, addGroup } from "./words.ts";
 
 type PushFlags = { readonly name?: string; readonly as?: string; readonly attach?: string };
 
 /** Adds the group to the program. */
-export function addPlugin(
-  program: Command,
-  inspect: InspectModule,
-  finish: (code: number) => void,
-): void {
-  const words = new Words(addGroup(program, "plugin", "Ships plugins and looks at them"), finish);
+export function addPlugin(program: Command, finish: (code: number) => void): void {
+  const words = new Words(addGroup(program, "plugin", "Makes, tests and ships plugins"), finish);
+  addAuthoring(words);
   const load = async () => await import("./commands/plugin.ts");
   words.add<PushFlags>(
     {
@@ -31,15 +28,6 @@ export function addPlugin(
       const wanted = { name, version, attach, output };
       return await (await load()).pushCommand(file, await client(), wanted);
     },
-  );
-  words.add(
-    {
-      name: "inspect",
-      what: "Shows what a module is and whether it would be admitted",
-      example: "plugin inspect authz.wasm",
-      args: ["<file>"],
-    },
-    async ({ args: [file], output }) => (await load()).inspectCommand(file, inspect, output),
   );
   addVersions(words);
 }

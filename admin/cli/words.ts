@@ -33,6 +33,8 @@ export type CommandFacts = {
 export type OptionFacts = {
   readonly flags: string;
   readonly what: string;
+  /** The command does not go without it. */
+  readonly isNeeded?: boolean;
   readonly parse?: (text: string, before: never) => unknown;
   readonly fallback?: unknown;
 };
@@ -62,8 +64,9 @@ export class Words {
       .showSuggestionAfterError(true)
       .addHelpText("after", `\nExample: sallyport ${facts.example}${EXIT_CODES}`);
     for (const argument of facts.args ?? []) command.argument(argument);
-    for (const { flags, what, parse, fallback } of facts.options ?? []) {
-      if (parse === undefined) command.option(flags, what);
+    for (const { flags, what, isNeeded, parse, fallback } of facts.options ?? []) {
+      if (isNeeded === true) command.requiredOption(flags, what);
+      else if (parse === undefined) command.option(flags, what);
       else
         command.option(flags, what, parse as (text: string, before: unknown) => unknown, fallback);
     }

@@ -47,12 +47,29 @@ export const ERRORS = {
   PLUGIN_UNAVAILABLE: plugin(503, "A policy could not be loaded."),
   PLUGIN_FAILED: plugin(500, "A policy failed."),
   PLUGIN_DEADLINE: plugin(504, "A policy took too long."),
+  PLUGIN_QUARANTINED: plugin(503, "A policy fails too often and was set aside."),
   PLUGIN_BAD_OUTPUT: plugin(500, "A policy gave an invalid decision."),
   // The gateway itself.
   INTERNAL: gateway(500, "The gateway failed."),
   DRAINING: gateway(503, "The gateway is shutting down."),
   OVERLOADED: gateway(503, "The gateway is at its limits."),
 } as const satisfies Record<string, ErrorFacts>;
+
+/** How a call of an uploaded plugin fails: what its operator is told, in logs and metrics. */
+export const CALL_FAULTS = [
+  "deadline",
+  "async_timeout",
+  "stack",
+  "trap",
+  "guest_error",
+  "bad_output",
+  "host_denied",
+  "host_error",
+  "kernel_memory",
+  "pool_exhausted",
+  "quarantined",
+] as const;
+export type CallFault = (typeof CALL_FAULTS)[number];
 
 /** A stable error code of the data path. */
 export type ErrorCode = keyof typeof ERRORS;

@@ -18,7 +18,11 @@ export const LIMITS = {
   // HTTP/2 from clients.
   h2StreamsMax: 100,
   h2WindowBytes: 262_144, // What a client may send of one body before it is taken.
-  h2ResetsPerSecondMax: 200,
+  h2ResetsPerSecondMax: 200, // Refused heads included.
+  h2UnexplainedBytesPerSecondMax: 262_144, // Read, but part of no request and answer to no response.
+  h2TinyBytes: 8, // A part of a body below it costs more to handle than to send.
+  h2TinyPerSecondMax: 1_000,
+  h2LooksPerTickMax: 250, // At how many bytes a connection read: 0.6 us each.
   // Body bytes queued towards one peer before its source is paused.
   bodyHighWaterBytes: 65_536,
   // The upstream connection.
@@ -48,6 +52,12 @@ export const LIMITS = {
   respawnMinMs: 50,
   respawnMaxMs: 5_000,
   buildSliceMs: 8, // A snapshot is built in slices, so that requests go on between them.
+  // Uploaded plugins. So many kills in the window set a version aside, first for this long; each time
+  // again for twice as long.
+  pluginKillsMax: 5,
+  pluginKillWindowMs: 10_000,
+  pluginQuarantineMs: 30_000,
+  pluginQuarantineMsMax: 3_600_000,
   // Admin.
   adminBodyBytesMax: 64 * 1024 * 1024,
   pluginBytesMax: 4 * 1024 * 1024,
@@ -58,6 +68,10 @@ export function assertLimits(): void {
   const holds: [string, boolean][] = [
     ["a request line fits a head", LIMITS.requestLineBytesMax < LIMITS.headBytesMax],
     ["a parked head fits the pipeline", LIMITS.headBytesMax <= LIMITS.pipelinedBytesMax],
+    [
+      "a window of unread bytes may stay unexplained",
+      LIMITS.h2WindowBytes <= LIMITS.h2UnexplainedBytesPerSecondMax,
+    ],
     ["a small body fits one queue", LIMITS.smallBodyBytesMax <= LIMITS.bodyHighWaterBytes],
     ["a heartbeat is missed several times", LIMITS.heartbeatMs * 4 <= LIMITS.heartbeatMissedMs],
     ["a commit outlives a missed heartbeat", LIMITS.heartbeatMissedMs < LIMITS.commitMs],

@@ -4,10 +4,14 @@
 
 import type { Config, RouteConfig } from "../config/schema.ts";
 import type { ListenerOptions } from "../http/listener-host.ts";
+import type { KvRequest } from "./kv-store.ts";
 import type { Manifest } from "../../sandbox/sandbox.ts";
 import { isMetricsSnapshot } from "../telemetry/metrics.ts";
 import type { MetricsSnapshot } from "../telemetry/metrics.ts";
 import type { ProfileKind, ProfileNode } from "../telemetry/profile.ts";
+
+/** A module on disk and the digest of its file. */
+export type ModuleFile = { readonly file: string; readonly fileDigest: string };
 
 /** Where a worker finds one version of a plugin. */
 export type PluginBinding = {
@@ -18,6 +22,8 @@ export type PluginBinding = {
   /** The prepared module and its digest. */
   readonly file: string;
   readonly fileDigest: string;
+  /** The upload with its maxima clamped, not metered; null where no attachment runs it in threads. */
+  readonly clamped: ModuleFile | null;
   readonly memoryPages: number;
   /** True for the version that attachments without a version follow. */
   readonly current: boolean;
@@ -79,6 +85,8 @@ export type ToWorker =
   | { readonly kind: "metrics"; readonly id: number }
   | { readonly kind: "info"; readonly id: number }
   | ProfileMessage
+  /** The answer to a question about values. */
+  | { readonly kind: "kv"; readonly id: number; readonly value: string | number | null }
   | { readonly kind: "ping"; readonly at: number }
   | { readonly kind: "reopen-logs" }
   | { readonly kind: "drain" };
@@ -103,6 +111,15 @@ export type ToPrimary =
   | { readonly kind: "metrics"; readonly id: number; readonly snapshot: MetricsSnapshot }
   | { readonly kind: "info"; readonly id: number; readonly info: WorkerReport }
   | { readonly kind: "profile"; readonly id: number; readonly nodes: readonly ProfileNode[] }
+  /** A question about values that plugins keep. */
+  | { readonly kind: "kv"; readonly id: number; readonly request: KvRequest }
+  /** A plugin had to be stopped too often. */
+  | {
+      readonly kind: "quarantined";
+      readonly name: string;
+      readonly version: string;
+      readonly detail: string;
+    }
   | { readonly kind: "pong"; readonly at: number }
   | { readonly kind: "drained" };
 
@@ -126,6 +143,7 @@ const TO_WORKER: Readonly<Record<ToWorker["kind"], Readonly<Record<string, Field
   metrics: { id: "number" },
   info: { id: "number" },
   profile: { id: "number", of: "string", seconds: "number" },
+  kv: { id: "number" },
   ping: { at: "number" },
   "reopen-logs": {},
   drain: {},
@@ -140,6 +158,8 @@ const TO_PRIMARY: Readonly<Record<ToPrimary["kind"], Readonly<Record<string, Fie
   metrics: { id: "number", snapshot: "object" },
   info: { id: "number", info: "object" },
   profile: { id: "number", nodes: "array" },
+  kv: { id: "number", request: "object" },
+  quarantined: { name: "string", version: "string", detail: "string" },
   pong: { at: "number" },
   drained: {},
 };

@@ -30,12 +30,14 @@ import { BUILTINS } from "../plugins/builtin/registry.ts";
 import { DEFAULT_SANDBOX_LIMITS, SandboxError, digestOf } from "../../sandbox/sandbox.ts";
 import { RefusedError } from "./fleet.ts";
 import type { Fleet, Served } from "./fleet.ts";
+import type { PluginBinding } from "./channel.ts";
 import type { Listeners, PreparedListeners } from "./listeners.ts";
 import { checkImmutable } from "./immutable.ts";
 import { TlsRenewal } from "./tls-renewal.ts";
 import { isVersion } from "./plugin-registry.ts";
 import type { PluginRegistry, PluginVersion } from "./plugin-registry.ts";
 import { makeVersion } from "./plugin-store.ts";
+import type { PluginQuarantine } from "./plugin-quarantine.ts";
 import type { PluginStore } from "./plugin-store.ts";
 import { trySample } from "./sample.ts";
 
@@ -45,6 +47,7 @@ export type ControlParts = {
   readonly fleet: Fleet;
   readonly listeners: Listeners;
   readonly plugins: PluginStore;
+  readonly quarantine: PluginQuarantine;
   readonly revisions: RevisionStore;
   readonly metrics: FleetMetrics;
   readonly checkContext: Omit<CheckContext, "plugins">;
@@ -201,6 +204,7 @@ export class GatewayControl implements Control {
       const { registry } = this.#parts.plugins;
       const entry = registry.entry(name);
       this.#existing(name, version);
+      this.#parts.quarantine.lift(name, version);
       await this.#useRegistry(registry.withCurrent(name, version));
       return { from: entry?.current ?? "", to: version };
     });
@@ -318,7 +322,7 @@ export class GatewayControl implements Control {
 
   // Binds, prepares everywhere, writes the revision, commits everywhere; or changes nothing.
   async #carryOut(config: ParsedConfig, resolved: Config, options: ApplyOptions): Promise<number> {
-    const { fleet, listeners, plugins, revisions, log } = this.#parts;
+    const { fleet, listeners, revisions } = this.#parts;
     const prepared = await refusing(() => listeners.prepare(resolved));
     let served: Served | null = null;
     try {
@@ -328,7 +332,7 @@ export class GatewayControl implements Control {
         revision: this.#live.revision + 1,
         base,
         routes: routes ?? [],
-        plugins: await plugins.bindings(resolved, plugins.registry, (text) => log.warn(text)),
+        plugins: await this.#bindings(resolved, this.#parts.plugins.registry),
       };
       await refusing(() =>
         fleet.change(candidate, async () => {
@@ -351,12 +355,23 @@ export class GatewayControl implements Control {
     return revision;
   }
 
+  /** Serves what the registry and the quarantine say now. */
+  async rebindPlugins(): Promise<void> {
+    if (this.#draining) return;
+    await this.#exclusively(() => this.#useRegistry(this.#parts.plugins.registry));
+  }
+
+  #bindings(config: Config, registry: PluginRegistry): Promise<PluginBinding[]> {
+    const { log, plugins, quarantine } = this.#parts;
+    return plugins.bindings(config, quarantine.serving(registry), (text) => log.warn(text));
+  }
+
   // A change of versions: the routes stay, only slots are filled anew.
   async #useRegistry(registry: PluginRegistry): Promise<void> {
-    const { fleet, plugins, log } = this.#parts;
+    const { fleet, plugins } = this.#parts;
     const { served } = this.#live;
     const resolved = { ...served.base, routes: [...served.routes] };
-    const bindings = await plugins.bindings(resolved, registry, (text) => log.warn(text));
+    const bindings = await this.#bindings(resolved, registry);
     const next: Served = { ...served, generation: served.generation + 1, plugins: bindings };
     if (JSON.stringify(bindings) === JSON.stringify(served.plugins)) {
       await plugins.save(registry);
@@ -431,6 +446,7 @@ export class GatewayControl implements Control {
       exports: version.exports,
       createdAt: version.createdAt,
       current: isCurrent,
+      setAside: this.#parts.quarantine.of(name, version.version),
       routes,
     };
   }

@@ -17,12 +17,17 @@ import type { Plan, SlotSpec } from "../http/plan.ts";
 import { Snapshot } from "../http/snapshot.ts";
 import { BUILTINS } from "../plugins/builtin/registry.ts";
 import type { Plugin, PluginServices } from "../plugins/phases.ts";
+import { bodyBytesOf } from "../plugins/grants.ts";
+import type { Grants, KeyValues } from "../plugins/grants.ts";
+import { createHttpCaller } from "../plugins/http-call.ts";
 import { createWasmPlugin } from "../plugins/wasm.ts";
+import type { WasmPlugin } from "../plugins/wasm.ts";
 import { DEFAULT_SANDBOX_LIMITS, compileModule, digestOf } from "../../sandbox/sandbox.ts";
+import type { SandboxLimits } from "../../sandbox/sandbox.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { ReadBuffers } from "../base/read-buffers.ts";
 import { Upstream } from "../upstream/upstream.ts";
-import type { PluginBinding } from "./channel.ts";
+import type { ModuleFile, PluginBinding } from "./channel.ts";
 
 /** What a generation is made from. */
 export type GenerationSource = {
@@ -49,6 +54,10 @@ export type GenerationServices = {
   readonly wheel: TimerWheel;
   readonly metrics: Metrics;
   readonly log: Log;
+  /** The values that a plugin keeps. */
+  keyValues(plugin: string): KeyValues;
+  /** A version had to be stopped too often in this worker. */
+  onQuarantined(binding: PluginBinding, detail: string): void;
 };
 
 export class Generations {
@@ -202,8 +211,10 @@ export class Generations {
     if (binding === null) return unavailable(attachment.plugin, failMode);
     const key = `${binding.name}@${binding.version} ${binding.digest} ${spec.key}`;
     const isNew = !this.#plugins.has(key);
-    const module = isNew ? await this.#module(binding) : null;
-    let fault: string | null = null;
+    const isolation = attachment.isolation ?? "reuse";
+    const file = isolation === "thread" ? binding.clamped : binding;
+    const module = isNew ? await this.#module(binding, file) : null;
+    let checked: ReturnType<WasmPlugin["check"]> = null;
     const plugin = this.#holdPlugin(key, held, () => {
       if (module === null) throw new Error("the plugin was closed while it was prepared");
       const { metrics, log } = this.#services;
@@ -214,20 +225,33 @@ export class Generations {
         module,
         manifest: binding.manifest,
         config: attachment.config ?? {},
-        limits: { ...DEFAULT_SANDBOX_LIMITS, memoryPagesMax: binding.memoryPages },
-        isolation: attachment.isolation ?? "reuse",
+        limits: limitsOf(attachment, binding),
+        isolation,
+        threads: attachment.limits?.threads,
         failMode,
+        grants: this.#grantsOf(attachment),
         log: (level, line, fields) => log.info(line, { plugin_level: level, ...fields }),
-        onCall: (outcome, code, micros) => counters.observe(outcome, code, micros),
+        onCall: (outcome, fault, micros) => counters.observe(outcome, fault, micros),
+        onQuarantined: (detail) => this.#services.onQuarantined(binding, detail),
         nowUs: () => performance.now() * 1000,
       });
-      fault = created.check();
+      checked = created.check();
       return created.plugin;
     });
+    const fault = await checked;
     if (fault !== null) {
       throw new Error(`plugin ${binding.name}@${binding.version} refuses to start: ${fault}`);
     }
     return plugin;
+  }
+
+  #grantsOf({ plugin, grants }: AttachmentConfig): Grants {
+    return {
+      kv: grants?.kv === true ? this.#services.keyValues(plugin) : null,
+      http:
+        grants?.http === undefined ? null : createHttpCaller({ private: false, ...grants.http }),
+      body: grants?.body === undefined ? null : bodyBytesOf(grants.body),
+    };
   }
 
   #holdPlugin(key: string, held: (() => void)[], make: () => Plugin): Plugin {
@@ -236,16 +260,16 @@ export class Generations {
     return plugin;
   }
 
-  #module(binding: PluginBinding): Promise<WebAssembly.Module> {
-    let compiled = this.#modules.get(binding.fileDigest);
+  #module(binding: PluginBinding, from: ModuleFile | null): Promise<WebAssembly.Module> {
+    const which = `the module of ${binding.name}@${binding.version}`;
+    if (from === null) throw new Error(`${which} was not made for threads`);
+    let compiled = this.#modules.get(from.fileDigest);
     if (compiled === undefined) {
-      compiled = readFile(binding.file).then((bytes) => {
-        if (digestOf(bytes) !== binding.fileDigest) {
-          throw new Error(`the module of ${binding.name}@${binding.version} was changed on disk`);
-        }
+      compiled = readFile(from.file).then((bytes) => {
+        if (digestOf(bytes) !== from.fileDigest) throw new Error(`${which} was changed on disk`);
         return compileModule(bytes);
       });
-      this.#modules.set(binding.fileDigest, compiled);
+      this.#modules.set(from.fileDigest, compiled);
     }
     return compiled;
   }
@@ -263,6 +287,17 @@ function bindingKey(name: string, version: string | undefined, memoryPages: numb
 /** Pages of guest memory that an attachment grants. */
 export function memoryPagesOf(attachment: AttachmentConfig): number {
   return attachment.limits?.memory_pages ?? DEFAULT_SANDBOX_LIMITS.memoryPagesMax;
+}
+
+/** What a call of an attachment may use: what it grants, or less when its plugin needs less. */
+function limitsOf(attachment: AttachmentConfig, binding: PluginBinding): SandboxLimits {
+  const granted = attachment.limits?.cpu_ms ?? DEFAULT_SANDBOX_LIMITS.cpuMsMax;
+  return {
+    ...DEFAULT_SANDBOX_LIMITS,
+    asyncMsMax: attachment.limits?.async_ms ?? DEFAULT_SANDBOX_LIMITS.asyncMsMax,
+    cpuMsMax: Math.min(granted, binding.manifest?.limits.cpu_ms ?? granted),
+    memoryPagesMax: binding.memoryPages,
+  };
 }
 
 function consumersByHash(base: Config): ReadonlyMap<string, string> {

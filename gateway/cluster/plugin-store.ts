@@ -5,9 +5,9 @@
 import { join } from "node:path";
 import type { Config } from "../config/schema.ts";
 import { DEFAULT_SANDBOX_LIMITS, digestOf, openModuleStore } from "../../sandbox/sandbox.ts";
-import type { ModuleStore, Prepared } from "../../sandbox/sandbox.ts";
+import type { Manifest, ModuleStore, Prepared } from "../../sandbox/sandbox.ts";
 import { LIMITS } from "../base/limits.ts";
-import type { PluginBinding } from "./channel.ts";
+import type { ModuleFile, PluginBinding } from "./channel.ts";
 import { memoryPagesOf } from "./generations.ts";
 import { PluginRegistry, readRegistry, writeRegistry } from "./plugin-registry.ts";
 import type { PluginVersion } from "./plugin-registry.ts";
@@ -23,7 +23,7 @@ export class PluginStore {
   readonly #registryPath: string;
   readonly #prepare: Prepare;
   /** Bindings' files by `digest/pages`; made again at each start, never trusted from disk. */
-  readonly #files = new Map<string, { file: string; fileDigest: string }>();
+  readonly #files = new Map<string, PreparedFiles>();
   registry: PluginRegistry;
 
   private constructor(parts: {
@@ -58,7 +58,10 @@ export class PluginStore {
 
   /** Checks uploaded bytes; rejects with a SandboxError. Stores nothing. */
   async inspect(bytes: Uint8Array): Promise<Prepared> {
-    return await this.#prepare(bytes, PAGES);
+    const prepared = await this.#prepare(bytes, PAGES);
+    // Also within what it says to be enough for itself.
+    const pages = pagesOf(PAGES, prepared.manifest);
+    return pages === PAGES ? prepared : await this.#prepare(bytes, pages);
   }
 
   /** The prepared bytes of a stored module. */
@@ -115,7 +118,7 @@ export class PluginStore {
     for (const use of usesOf(config, registry).values()) {
       const { name, version, memoryPages, current } = use;
       try {
-        const prepared = await this.#file(version.digest, memoryPages);
+        const prepared = await this.#filesOf(use);
         bindings.push({
           name,
           version: version.version,
@@ -133,17 +136,23 @@ export class PluginStore {
     return bindings;
   }
 
-  async #file(digest: string, memoryPages: number): Promise<{ file: string; fileDigest: string }> {
-    const key = `${digest}/${memoryPages}`;
+  async #filesOf({ version, memoryPages, threaded }: Use): Promise<PreparedFiles> {
+    const { digest, manifest } = version;
+    const pages = pagesOf(memoryPages, manifest);
+    const key = `${digest}/${pages}`;
     let found = this.#files.get(key);
-    if (found === undefined) {
-      const bytes = await this.#originals.get(digest);
-      const prepared = await this.#prepare(bytes, memoryPages);
-      const fileDigest = await this.#preparedFiles.put(prepared.bytes);
-      found = { file: this.#preparedFiles.pathOf(fileDigest), fileDigest };
+    if (found === undefined || (threaded && found.clamped === null)) {
+      const prepared = await this.#prepare(await this.#originals.get(digest), pages);
+      const metered = await this.#store(prepared.bytes);
+      found = { ...metered, clamped: threaded ? await this.#store(prepared.clamped) : null };
       this.#files.set(key, found);
     }
     return found;
+  }
+
+  async #store(bytes: Uint8Array): Promise<ModuleFile> {
+    const fileDigest = await this.#preparedFiles.put(bytes);
+    return { file: this.#preparedFiles.pathOf(fileDigest), fileDigest };
   }
 }
 
@@ -157,11 +166,20 @@ export function makeVersion(
   return { version, digest, sizeBytes: bytes.length, exports, manifest, createdAt };
 }
 
+// A plugin may narrow what it is granted, never widen it.
+function pagesOf(granted: number, manifest: Manifest | null): number {
+  return Math.min(granted, manifest?.limits.memory_pages ?? granted);
+}
+
+type PreparedFiles = ModuleFile & Pick<PluginBinding, "clamped">;
+
 type Use = {
   readonly name: string;
   readonly version: PluginVersion;
   readonly memoryPages: number;
   readonly current: boolean;
+  /** Some attachment runs it in threads. */
+  readonly threaded: boolean;
 };
 
 function usesOf(config: Config, registry: PluginRegistry): Map<string, Use> {
@@ -176,7 +194,8 @@ function usesOf(config: Config, registry: PluginRegistry): Map<string, Use> {
       const memoryPages = memoryPagesOf(attachment);
       const current = version.version === entry.current;
       const key = `${entry.name}@${wanted}/${memoryPages}`;
-      uses.set(key, { name: entry.name, version, memoryPages, current });
+      const threaded = attachment.isolation === "thread" || uses.get(key)?.threaded === true;
+      uses.set(key, { name: entry.name, version, memoryPages, current, threaded });
     }
   }
   return uses;

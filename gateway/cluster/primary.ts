@@ -7,6 +7,7 @@ import { mkdir, readFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import type { Log } from "../base/log.ts";
+import { nowMs } from "../base/clock.ts";
 import { LIMITS } from "../base/limits.ts";
 import { diffConfigs } from "../config/diff.ts";
 import type { Fault } from "../config/fault.ts";
@@ -21,10 +22,13 @@ import type { CertificatePem } from "../http/certificates.ts";
 import { FleetMetrics } from "../telemetry/fleet-metrics.ts";
 import { FileSource, SourceFile } from "./file-source.ts";
 import { Fleet } from "./fleet.ts";
+import type { Served } from "./fleet.ts";
 import { GatewayControl } from "./gateway-control.ts";
 import { Listeners } from "./listeners.ts";
 import type { TlsFiles } from "./listeners.ts";
 import { lockDataDir } from "./lock.ts";
+import { KvStore } from "./kv-store.ts";
+import { PluginQuarantine } from "./plugin-quarantine.ts";
 import { PluginStore } from "./plugin-store.ts";
 import type { Prepare } from "./plugin-store.ts";
 import { selfSignedCertificate } from "./self-signed.ts";
@@ -91,25 +95,24 @@ export async function startPrimary(options: PrimaryOptions): Promise<Primary> {
   const listeners = new Listeners((listener, shared) =>
     loadTls(listener, shared ?? [], { baseDir, dataDir }),
   );
+  // Until all is started there is nothing to bind anew.
+  let rebind = async (): Promise<void> => {};
+  const quarantine = new PluginQuarantine({ log, rebind: () => rebind() });
+  const values = new KvStore(nowMs);
   const fleet = new Fleet({
     log,
     workers: options.workers ?? workersOf(first),
     workerFile: options.workerFile,
     onWorkerGone: (id) => metrics.remove(id),
+    answerKv: (request) => values.answer(request),
+    onQuarantined: (name, version, detail) => quarantine.add(name, version, detail),
   });
   const drainMs = first.drain_ms ?? 30_000;
   started.defer(() => fleet.stop(drainMs));
   // First of all: nobody would accept what the kernel still queued.
   started.defer(() => listeners.close());
   const prepared = await listeners.prepare(start.resolved);
-  const { routes, ...base } = start.resolved;
-  const served = {
-    generation: 1,
-    revision: start.revision,
-    base,
-    routes: routes ?? [],
-    plugins: await plugins.bindings(start.resolved, plugins.registry, (line) => log.warn(line)),
-  };
+  const served = await firstServed(start, plugins, log);
   await fleet.start(served, prepared.fleet);
   prepared.commit();
   await start.commit();
@@ -118,21 +121,23 @@ export async function startPrimary(options: PrimaryOptions): Promise<Primary> {
   const drainAsked = new Promise<void>((settle) => (askDrain = settle));
   const { checkContext } = state;
   const control = new GatewayControl(
-    { log, version, fleet, listeners, plugins, revisions, metrics, checkContext, drain: askDrain },
+    {
+      log,
+      version,
+      fleet,
+      listeners,
+      plugins,
+      quarantine,
+      revisions,
+      metrics,
+      checkContext,
+      drain: askDrain,
+    },
     { revision: start.revision, config: start.config, served },
     prepared,
   );
-  const source = new FileSource({ control, file: state.sourceFile, log });
-  const watch = watchFile(configFile, {
-    knownText: state.text,
-    onChange: () => void source.apply(),
-    onError: (error) => log.warn("the configuration file cannot be watched", { error }),
-  });
-  started.defer(() => watch.close());
-  const renewal = setInterval(() => void control.renewTls(), LIMITS.tlsRenewMs);
-  started.defer(() => clearInterval(renewal));
-  const collector = setInterval(() => void control.collectMetrics(), LIMITS.metricsPullMs);
-  started.defer(() => clearInterval(collector));
+  rebind = () => control.rebindPlugins();
+  const source = keepUp(control, state, started, log);
   const running = started.move();
   return {
     control,
@@ -149,6 +154,35 @@ export async function startPrimary(options: PrimaryOptions): Promise<Primary> {
     drainAsked,
     stop: () => running.disposeAsync(),
   };
+}
+
+async function firstServed(start: StartConfig, plugins: PluginStore, log: Log): Promise<Served> {
+  const { resolved, revision } = start;
+  const { routes, ...base } = resolved;
+  const warn = (line: string) => log.warn(line);
+  const bindings = await plugins.bindings(resolved, plugins.registry, warn);
+  return { generation: 1, revision, base, routes: routes ?? [], plugins: bindings };
+}
+
+// What goes on by itself from now on: the file is watched, certificates are renewed, counters collected.
+function keepUp(
+  control: GatewayControl,
+  state: State,
+  started: AsyncDisposableStack,
+  log: Log,
+): FileSource {
+  const source = new FileSource({ control, file: state.sourceFile, log });
+  const watch = watchFile(state.configFile, {
+    knownText: state.text,
+    onChange: () => void source.apply(),
+    onError: (error) => log.warn("the configuration file cannot be watched", { error }),
+  });
+  started.defer(() => watch.close());
+  const renewal = setInterval(() => void control.renewTls(), LIMITS.tlsRenewMs);
+  started.defer(() => clearInterval(renewal));
+  const collector = setInterval(() => void control.collectMetrics(), LIMITS.metricsPullMs);
+  started.defer(() => clearInterval(collector));
+  return source;
 }
 
 /** What is on disk when the gateway starts, locked for this process. */

@@ -5,6 +5,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { Exchange } from "../exchange.ts";
 import { isGatewayError } from "../base/errors.ts";
 import { nowMs } from "../base/clock.ts";
+import { NO_GRANTS } from "../plugins/grants.ts";
 import { createWasmPlugin } from "../plugins/wasm.ts";
 import { DEFAULT_SANDBOX_LIMITS } from "../../sandbox/sandbox.ts";
 import { parseRequestHead } from "../wire/request-head.ts";
@@ -28,6 +29,8 @@ async function decide(): Promise<SampleResult> {
     failMode: "closed",
     log: (_level, line) => void logs.push(line),
     onCall: () => {},
+    grants: NO_GRANTS,
+    onQuarantined: () => {},
     nowUs: () => performance.now() * 1000,
   });
   const fault = created.check();
@@ -40,6 +43,7 @@ async function decide(): Promise<SampleResult> {
       path: exchange.path,
       request_headers: Object.fromEntries(exchange.requestEdits ?? []),
       response_headers: Object.fromEntries(exchange.responseEdits ?? []),
+      added_response_headers: exchange.responseEdits?.added ?? [],
       values: Object.fromEntries(exchange.values ?? []),
       took_us: tookUs,
       logs,

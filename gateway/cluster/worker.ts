@@ -24,6 +24,7 @@ import type {
   ToWorker,
 } from "./channel.ts";
 import { Generations } from "./generations.ts";
+import { KvLink } from "./kv-link.ts";
 import type { Generation } from "./generations.ts";
 
 /** The process's side of the channel to the primary; `process` is one. */
@@ -51,6 +52,7 @@ class Worker implements Core {
   readonly #channel: PrimaryChannel;
   readonly wheel = new TimerWheel(beginTurn);
   readonly #metrics: Metrics;
+  readonly #kv: KvLink;
   readonly #generations: Generations;
   readonly #listeners = new Map<string, ListenerHost>();
   readonly #startedMs = nowMs();
@@ -67,7 +69,15 @@ class Worker implements Core {
     this.#channel = channel;
     this.log = log;
     this.#metrics = new Metrics(workerId, new LoopDelay());
-    this.#generations = new Generations({ wheel: this.wheel, metrics: this.#metrics, log });
+    this.#kv = new KvLink((message) => channel.send(message));
+    this.#generations = new Generations({
+      wheel: this.wheel,
+      metrics: this.#metrics,
+      log,
+      keyValues: (plugin) => this.#kv.of(plugin),
+      onQuarantined: ({ name, version }, detail) =>
+        channel.send({ kind: "quarantined", name, version, detail }),
+    });
   }
 
   get snapshot(): Snapshot {
@@ -134,6 +144,9 @@ class Worker implements Core {
         return;
       case "profile":
         void this.#profile(message);
+        return;
+      case "kv":
+        this.#kv.onAnswer(message.id, message.value);
         return;
       case "ping":
         this.#channel.send({ kind: "pong", at: message.at });

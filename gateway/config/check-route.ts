@@ -210,7 +210,7 @@ function checkAttachment(
   if (plugin === undefined) return;
   const schema = builtins.get(plugin);
   if (schema !== undefined) {
-    for (const key of ["version", "isolation", "limits", "fail_mode"]) {
+    for (const key of ["version", "isolation", "limits", "grants", "fail_mode"]) {
       if (!isGiven(attachment, key)) continue;
       const why = `${plugin} is built in: ${key} is for uploaded plugins`;
       faults.conflict(`${path}/${key}`, why);
@@ -223,6 +223,7 @@ function checkAttachment(
     for (const fault of own.faults) faults.add({ ...fault, path: `${path}/config${fault.path}` });
     return;
   }
+  checkThreads(attachment, path, faults);
   if (names.plugins === null) return;
   const versions = names.plugins.get(plugin);
   if (versions === undefined) {
@@ -231,6 +232,23 @@ function checkAttachment(
   } else if (version !== undefined && !versions.has(version)) {
     const kind = `version of ${plugin}`;
     addUnknown(`${path}/version`, version, { kind, known: versions, faults });
+  }
+}
+
+// Threads have bounds and ends of their own, and what answers later is not served in them.
+function checkThreads(
+  { isolation, limits, grants }: Sound<AttachmentConfig>,
+  path: string,
+  faults: FaultList,
+): void {
+  if (isolation !== "thread") {
+    if (limits?.threads === undefined) return;
+    faults.conflict(`${path}/limits/threads`, "threads does nothing without isolation: thread");
+    return;
+  }
+  for (const key of ["kv", "http"] as const) {
+    if (grants?.[key] === undefined || grants[key] === false) continue;
+    faults.conflict(`${path}/grants/${key}`, `isolation: thread does not serve ${key}`);
   }
 }
 

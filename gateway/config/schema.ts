@@ -223,18 +223,54 @@ const Match = Type.Object(
   closed,
 );
 
+const GrantedHost = Type.String({
+  pattern: String.raw`^(\*\.)?[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[1-9][0-9]{0,4})?$|^\[[0-9a-f:.]+\](:[1-9][0-9]{0,4})?$`,
+  description: "a host, or *. and a domain, with a port or without",
+});
+
 const Attachment = Type.Object(
   {
     plugin: Name,
     version: Type.Optional(Version),
     config: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
     fail_mode: Type.Optional(Type.Enum(["closed", "open"])),
-    isolation: Type.Optional(Type.Enum(["reuse", "fresh"])),
+    isolation: Type.Optional(Type.Enum(["reuse", "fresh", "thread"])),
     limits: Type.Optional(
       Type.Object(
         {
           cpu_ms: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, default: 5 })),
           memory_pages: Type.Optional(Type.Integer({ minimum: 1, maximum: 256, default: 64 })),
+          async_ms: Type.Optional(Type.Integer({ minimum: 1, maximum: 60_000, default: 250 })),
+          threads: Type.Optional(Type.Integer({ minimum: 1, maximum: 16, default: 2 })),
+        },
+        closed,
+      ),
+    ),
+    grants: Type.Optional(
+      Type.Object(
+        {
+          kv: Type.Optional(Type.Boolean({ default: false })),
+          body: Type.Optional(
+            Type.Object(
+              {
+                mode: Type.Optional(Type.Enum(["peek", "full"])),
+                // A call's kernel memory must hold it.
+                bytes_max: Type.Optional(
+                  Type.Integer({ minimum: 1, maximum: 524_288, default: 65_536 }),
+                ),
+              },
+              closed,
+            ),
+          ),
+          http: Type.Optional(
+            Type.Object(
+              {
+                hosts: Type.Array(GrantedHost, { minItems: 1, maxItems: 32 }),
+                private: Type.Optional(Type.Boolean({ default: false })),
+              },
+              closed,
+            ),
+          ),
         },
         closed,
       ),

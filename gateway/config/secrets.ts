@@ -1,4 +1,5 @@
-// Secrets by reference: `$env:NAME` and `$file:PATH` in the fields that the schema marks as secret.
+// Secrets by reference: `$env:NAME` and `$file:PATH` in the fields that the schema marks as secret, and
+// anywhere in the configuration of an uploaded plugin, of which only the plugin knows what is secret.
 // Revisions, diffs and answers keep the reference; only what goes to the workers is resolved.
 
 import { BUILTIN_SCHEMAS } from "./builtin-schemas.ts";
@@ -52,6 +53,12 @@ export function checkSecrets(config: Sound<Config>, source: Source, faults: Faul
   });
   config.routes?.forEach((route, i) => {
     route?.plugins?.forEach((attachment, j) => {
+      if (attachment?.plugin !== undefined && !BUILTIN_SCHEMAS.has(attachment.plugin)) {
+        const path = `/routes/${i}/plugins/${j}/config`;
+        mapReferences(attachment.config, path, (text, at) => {
+          return resolveOne(text, at, source, faults) ?? text;
+        });
+      }
       if (attachment?.plugin !== "jwt" || !Array.isArray(attachment.config?.keys)) return;
       const path = `/routes/${i}/plugins/${j}/config/keys`;
       attachment.config.keys.forEach((key, k) => {
@@ -152,17 +159,34 @@ type Change = (text: string, path: string) => string;
 function mapSecrets(config: Config, change: Change): Config {
   const mapped = mapNode(ConfigSchema as SchemaNode, config, "", change) as Config;
   const routes = mapped.routes?.map((route, i) => {
-    if (!route.plugins?.some(({ plugin }) => BUILTIN_SCHEMAS.has(plugin))) return route;
+    if (!route.plugins?.some((attachment) => attachment.config !== undefined)) return route;
     const plugins = route.plugins.map((attachment, j) => {
+      if (attachment.config === undefined) return attachment;
       const schema = BUILTIN_SCHEMAS.get(attachment.plugin);
-      if (schema === undefined || attachment.config === undefined) return attachment;
       const path = `/routes/${i}/plugins/${j}/config`;
-      const changed = mapNode(schema as SchemaNode, attachment.config, path, change);
+      const changed =
+        schema === undefined
+          ? mapReferences(attachment.config, path, change)
+          : mapNode(schema as SchemaNode, attachment.config, path, change);
       return { ...attachment, config: changed as Record<string, unknown> };
     });
     return { ...route, plugins };
   });
   return routes === undefined ? mapped : { ...mapped, routes };
+}
+
+// Like mapNode, where no schema says which texts are secrets: references are, others cannot be told.
+function mapReferences(value: unknown, path: string, change: Change): unknown {
+  if (typeof value === "string") return isReference(value) ? change(value, path) : value;
+  if (Array.isArray(value)) {
+    return value.map((item, i) => mapReferences(item, pointer(path, i), change));
+  }
+  if (typeof value !== "object" || value === null) return value;
+  const entries = Object.entries(value).map(([key, child]) => [
+    key,
+    mapReferences(child, pointer(path, key), change),
+  ]);
+  return Object.fromEntries(entries) as Record<string, unknown>;
 }
 
 function mapNode(schema: SchemaNode, value: unknown, path: string, change: Change): unknown {

@@ -5,7 +5,7 @@
 // response; after it, the connection is cut.
 
 import { beginTurn, nowMs } from "../base/clock.ts";
-import { ERRORS, GatewayError, isGatewayError } from "../base/errors.ts";
+import { ERRORS, GatewayError } from "../base/errors.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { TimerWheel } from "../base/timer-wheel.ts";
@@ -19,20 +19,31 @@ import { redirectTarget, rewritePath } from "../routing/rewrite.ts";
 import { Forward } from "../upstream/forward.ts";
 import type { ForwardClient } from "../upstream/forward.ts";
 import type { Endpoint } from "../upstream/upstream.ts";
+import { wantsTrailers } from "../wire/h2-fields.ts";
 import type { RequestHead } from "../wire/request-head.ts";
 import type { BodyFraming, ResponseHead } from "../wire/response-head.ts";
 import { acceptRequest, isAboutServer } from "./accept.ts";
 import type { Accepted, Acceptor } from "./accept.ts";
 import type { Downstream, RequestServer } from "./downstream.ts";
 import { Echo } from "./echo.ts";
-import { hashKey } from "./hash-key.ts";
-import { buildRequestHead, buildResponseFields } from "./hygiene.ts";
-import { grpcResponse, grpcTimeoutMs, hasNoBody, isGrpc, localFields } from "./respond.ts";
-import { HeadView, LocalView } from "./response-view.ts";
+import { HeldBody, NO_BODY } from "./held-body.ts";
+import { holdResponse } from "./held-response.ts";
+import { buildResponseFields, interimText } from "./hygiene.ts";
+import { forwardPlan, requestText } from "./request-text.ts";
+import {
+  codeOf,
+  grpcLimitMs,
+  grpcResponse,
+  isGrpc,
+  reasonOf,
+  sendAnswer,
+  stackOf,
+} from "./respond.ts";
+import { applyRouteEdits, HeadView, LocalView } from "./response-view.ts";
 import type { RouteAction, RouteRuntime, Snapshot } from "./snapshot.ts";
 import { forwardedClientCert } from "./tls-facts.ts";
-import { Tunnel } from "./tunnel.ts";
-import { WEBSOCKET_VERSION, hasKey, isAccepted } from "./websocket.ts";
+import { clientSide, originSide, Tunnel } from "./tunnel.ts";
+import { isAccepted, refuseHandshake } from "./websocket.ts";
 
 /** What the request's life reaches of its worker. */
 export interface Core extends Acceptor {
@@ -41,6 +52,8 @@ export interface Core extends Acceptor {
   /** The request is over: for counters and the access log. */
   onFinished(exchange: Exchange, route: RouteRuntime | null, durationMs: number): void;
 }
+
+const BODY_UNSEEN = "more than the route's policies may see";
 
 /** One request on its way through the gateway. */
 export class Handling implements RequestServer, ForwardClient {
@@ -53,8 +66,10 @@ export class Handling implements RequestServer, ForwardClient {
   #route: RouteRuntime | null = null;
   #forward: Forward | null = null;
   #echo: Echo | null = null;
+  #held: HeldBody | null = null;
   #tunnel: Tunnel | null = null;
   #bodyBytesMax = Infinity;
+  #answering = false;
   #finished = false;
 
   constructor(core: Core, client: Downstream, head: RequestHead) {
@@ -87,17 +102,27 @@ export class Handling implements RequestServer, ForwardClient {
       return;
     }
     const route = matchRoute(snapshot.tree, exchange);
-    if (route === null) {
-      this.#answerNoRoute(exchange, snapshot);
-      return;
-    }
+    if (route === null) return this.#answerNoRoute(exchange, snapshot);
     this.#route = route;
     exchange.routeName = route.name;
     this.#bodyBytesMax = route.bodyBytesMax;
     if (this.#head.contentLength > route.bodyBytesMax) {
       throw new GatewayError("BODY_TOO_LARGE", `${this.#head.contentLength} bytes announced`);
     }
-    this.#limit(route, exchange);
+    const limitMs = this.#isGrpc ? grpcLimitMs(this.#head, route.timeoutMs) : route.timeoutMs;
+    if (limitMs > 0) this.#client.limitRequest(limitMs, exchange.startedMs);
+    if (route.bodyView === null || !this.#head.hasBody) {
+      if (route.bodyView !== null) exchange.body = NO_BODY;
+      this.#ask(route, exchange, snapshot);
+      return;
+    }
+    // Policies are asked when enough of the body is there: see #askWithBody.
+    this.#held = new HeldBody(route.bodyView, this.#head.contentLength);
+    if (this.#held.isTooLong) throw new GatewayError("BODY_TOO_LARGE", BODY_UNSEEN);
+    this.#client.readBody();
+  }
+
+  #ask(route: RouteRuntime, exchange: Exchange, snapshot: Snapshot): void {
     const verdict = runRequestChain(snapshot.slots, route.chain, exchange);
     if (verdict instanceof Promise) {
       // A rejection ends here, and what act() throws is caught within it.
@@ -110,11 +135,31 @@ export class Handling implements RequestServer, ForwardClient {
     }
   }
 
-  // The route's time, or the client's own where it is shorter (gRPC). 0: no limit.
-  #limit({ timeoutMs }: RouteRuntime, exchange: Exchange): void {
-    const asked = this.#isGrpc ? grpcTimeoutMs(this.#head.get("grpc-timeout")) : null;
-    const limitMs = asked === null || (timeoutMs > 0 && timeoutMs < asked) ? timeoutMs : asked;
-    if (limitMs > 0) this.#client.limitRequest(limitMs, exchange.startedMs);
+  // Called after each part of a body that is held, and at its end.
+  #askWithBody(held: HeldBody): void {
+    const { exchange, snapshot } = this.#accepted as Accepted;
+    if (!held.isReady || exchange.body !== null) return;
+    try {
+      if (held.isTooLong) throw new GatewayError("BODY_TOO_LARGE", BODY_UNSEEN);
+      exchange.body = { bytes: held.bytes(), whole: held.ended };
+      this.#ask(this.#route as RouteRuntime, exchange, snapshot);
+    } catch (error) {
+      this.#failBy(error);
+    }
+  }
+
+  // Lets the body flow to whoever takes it now; what was held goes first.
+  #releaseBody(): void {
+    const held = this.#held;
+    this.#held = null;
+    if (held === null) {
+      this.#client.readBody();
+      return;
+    }
+    const bytes = held.bytes();
+    if (bytes.length > 0) this.#passBody(bytes, 0, bytes.length);
+    if (held.ended) this.onBodyEnd();
+    else if (this.flushBody()) this.#client.resumeBody();
   }
 
   // After a policy that took its time: the client may be gone, or the route's time be up.
@@ -158,36 +203,19 @@ export class Handling implements RequestServer, ForwardClient {
         return;
       case "echo":
         this.#echo = new Echo(exchange, this.#requestText(""));
-        this.#client.readBody();
+        this.#releaseBody();
     }
   }
 
   #startForward(action: RouteAction & { kind: "upstream" }, exchange: Exchange): void {
-    if (this.#head.websocket && !this.#checkHandshake(exchange)) return;
-    exchange.upstreamName = action.upstream.name;
-    this.#forward = new Forward(this, action.upstream, {
-      method: exchange.method,
-      hasBody: this.#head.hasBody,
-      chunkedBody: this.#head.chunked,
-      mayUpgrade: this.#head.websocket,
-      clientIp: exchange.clientIp,
-      hashKey: action.hash === null ? "" : hashKey(action.hash, exchange),
-      attemptsMax: action.attemptsMax,
-      retryOn: action.retryOn,
-    });
-    this.#forward.start();
-  }
-
-  // RFC 6455, 4.2.1 and 4.4: what cannot become a WebSocket is told so before an origin is asked.
-  #checkHandshake(exchange: Exchange): boolean {
-    if (this.#head.get("sec-websocket-version") !== WEBSOCKET_VERSION) {
-      const headers = [["sec-websocket-version", WEBSOCKET_VERSION]] as const;
-      exchange.reason = "UPGRADE_REQUIRED";
-      this.#respond(problem("UPGRADE_REQUIRED", exchange.requestId, headers));
-      return false;
+    const refusal = this.#head.websocket ? refuseHandshake(this.#head, exchange) : null;
+    if (refusal !== null) {
+      this.#respond(refusal);
+      return;
     }
-    if (!hasKey(this.#head)) throw new GatewayError("BAD_REQUEST", "a bad Sec-WebSocket-Key");
-    return true;
+    exchange.upstreamName = action.upstream.name;
+    this.#forward = new Forward(this, action.upstream, forwardPlan(exchange, this.#head, action));
+    this.#forward.start();
   }
 
   // The client's body.
@@ -203,15 +231,30 @@ export class Handling implements RequestServer, ForwardClient {
       this.onRequestFailed("BODY_TOO_LARGE", `more than ${this.#bodyBytesMax} bytes`);
       return;
     }
+    if (this.#held !== null) this.#held.add(bytes, from, to);
+    else this.#passBody(bytes, from, to);
+  }
+
+  #passBody(bytes: Buffer, from: number, to: number): void {
     if (this.#forward !== null) this.#forward.sendBody(bytes, from, to);
     else this.#echo?.addBody(bytes, from, to);
   }
 
   flushBody(): boolean {
+    if (this.#held !== null) {
+      this.#askWithBody(this.#held);
+      // Until it is known who takes the body.
+      return this.#held === null || !this.#held.isReady;
+    }
     return this.#forward?.flushBody() ?? true;
   }
 
   onBodyEnd(): boolean {
+    if (this.#held !== null) {
+      this.#held.ended = true;
+      this.#askWithBody(this.#held);
+      return true;
+    }
     if (this.#tunnel !== null) {
       this.#forward?.endTunnel();
       return true;
@@ -256,7 +299,7 @@ export class Handling implements RequestServer, ForwardClient {
   }
 
   startBody(): void {
-    this.#client.readBody();
+    this.#releaseBody();
   }
 
   resumeBody(): void {
@@ -264,11 +307,7 @@ export class Handling implements RequestServer, ForwardClient {
   }
 
   onInterim(head: ResponseHead): void {
-    let text = `HTTP/1.1 ${head.status} ${head.reason}\r\n`;
-    head.fields.forEach((name, value) => {
-      if (name === "link") text += `link: ${value}\r\n`;
-    });
-    this.#client.sendInterim(`${text}\r\n`);
+    this.#client.sendInterim(interimText(head));
   }
 
   onResponseHead(head: ResponseHead, framing: BodyFraming): void {
@@ -280,13 +319,32 @@ export class Handling implements RequestServer, ForwardClient {
       return;
     }
     exchange.status = head.status;
+    let policies: void | Promise<void>;
     try {
-      runResponseChain(slots, route.chain, exchange, () => new HeadView(head, exchange));
+      const view = () => new HeadView(head, exchange);
+      policies = runResponseChain(slots, route.chain, exchange, view);
     } catch (error) {
       this.onRequestFailed(codeOf(error), String(error));
       return;
     }
-    this.#applyResponseEdits(exchange, route);
+    if (policies === undefined) {
+      this.#passHead(head, framing);
+      return;
+    }
+    const forward = this.#forward as Forward;
+    holdResponse(policies, {
+      forward,
+      client: this,
+      isWanted: () => this.#forward === forward,
+      passHead: () => this.#passHead(head, framing),
+      fail: (error) => this.onRequestFailed(codeOf(error), String(error)),
+    });
+  }
+
+  #passHead(head: ResponseHead, framing: BodyFraming): void {
+    const { exchange } = this.#accepted as Accepted;
+    const route = this.#route as RouteRuntime;
+    applyRouteEdits(exchange, route);
     exchange.headSent = true;
     // A stream of events has no end that a deadline could mean.
     if (head.get("content-type")?.startsWith("text/event-stream") === true) {
@@ -299,22 +357,13 @@ export class Handling implements RequestServer, ForwardClient {
 
   #startTunnel(fields: string, { websocketIdleMs: idleMs }: RouteRuntime): void {
     const client = this.#client;
-    const forward = this.#forward as Forward;
     client.unlimitRequest();
     this.#bodyBytesMax = Infinity;
     this.#tunnel = new Tunnel({
       wheel: this.#core.wheel,
       idleMs,
-      client: {
-        send: (bytes, from, to) => client.sendBody(bytes, from, to),
-        flush: () => client.flush(),
-        end: () => void this.onResponseEnd(""),
-      },
-      origin: {
-        send: (bytes, from, to) => forward.sendBody(bytes, from, to),
-        flush: () => forward.flushBody(),
-        end: () => forward.endTunnel(),
-      },
+      client: clientSide(client, () => void this.onResponseEnd("")),
+      origin: originSide(this.#forward as Forward),
       onIdle: () => this.onRequestFailed("UPSTREAM_TIMEOUT", `silent for ${idleMs} ms`),
     });
     client.sendHead(`${fields}connection: upgrade\r\nupgrade: websocket\r\n`, "tunnel");
@@ -332,7 +381,9 @@ export class Handling implements RequestServer, ForwardClient {
 
   onResponseEnd(trailers: string): boolean {
     if (this.#finished) return true;
-    const flushed = this.#client.endResponse(trailers);
+    // Who did not say that trailers are understood would lose them unseen (RFC 9110, 6.5.1).
+    const isHeard = trailers !== "" && wantsTrailers(this.#head.get("te"));
+    const flushed = this.#client.endResponse(isHeard ? trailers : "");
     this.#finish("");
     return flushed;
   }
@@ -345,13 +396,10 @@ export class Handling implements RequestServer, ForwardClient {
 
   #answerNoRoute(exchange: Exchange, snapshot: Snapshot): void {
     const why = whyNoMatch(snapshot.tree, exchange);
-    if (why.kind === "wrong-method") {
-      exchange.reason = "METHOD_NOT_ALLOWED";
-      const allow = why.allow.join(", ");
-      this.#respond(problem("METHOD_NOT_ALLOWED", exchange.requestId, [["allow", allow]]));
-    } else {
-      throw new GatewayError("NO_ROUTE", "no route matches");
-    }
+    if (why.kind !== "wrong-method") throw new GatewayError("NO_ROUTE", "no route matches");
+    exchange.reason = "METHOD_NOT_ALLOWED";
+    const allow = why.allow.join(", ");
+    this.#respond(problem("METHOD_NOT_ALLOWED", exchange.requestId, [["allow", allow]]));
   }
 
   #failBy(error: unknown): void {
@@ -377,69 +425,60 @@ export class Handling implements RequestServer, ForwardClient {
   }
 
   #respond(response: LocalResponse): void {
+    // The first answer stands, also while policies take their time about it.
+    if (this.#answering) return;
     const { exchange } = this.#accepted as Accepted;
     const { slots } = this.#snapshot as Snapshot;
     const route = this.#route;
     exchange.status = response.status;
-    let sent = this.#isGrpc ? grpcResponse(response, reasonOf(response)) : response;
-    if (route !== null) {
-      // A plugin that fails on a local response must not hide the reason for that response.
-      try {
-        runResponseChain(slots, route.chain, exchange, () => new LocalView(response, exchange));
-      } catch (error) {
-        this.#core.log.warn("a plugin failed on a local response", { error: String(error) });
-        exchange.responseEdits = null;
-        sent = problem(codeOf(error), exchange.requestId);
-        exchange.status = sent.status;
-      }
-      this.#applyResponseEdits(exchange, route);
+    let policies: void | Promise<void>;
+    try {
+      const view = () => new LocalView(response, exchange);
+      policies = route === null ? undefined : runResponseChain(slots, route.chain, exchange, view);
+    } catch (error) {
+      this.#sendFailed(error);
+      return;
     }
-    const body = typeof sent.body === "string" ? Buffer.from(sent.body) : asBuffer(sent.body);
-    const text = localFields(sent, exchange.requestId, exchange.responseEdits, body.length);
-    const isSent = body.length > 0 && !hasNoBody(sent.status) && exchange.method !== "HEAD";
-    exchange.headSent = true;
-    this.#client.sendHead(text, isSent ? "length" : "none");
-    if (isSent) {
-      exchange.bytesSent = body.length;
-      this.#client.sendBody(body, 0, body.length);
+    const sent = this.#isGrpc ? grpcResponse(response, reasonOf(response)) : response;
+    if (policies === undefined) {
+      this.#send(sent);
+      return;
     }
-    this.#client.endResponse("");
+    this.#answering = true;
+    policies.then(
+      () => this.#send(sent),
+      (error: unknown) => this.#sendFailed(error),
+    );
+  }
+
+  // A plugin that fails on a local response must not hide the reason for that response.
+  #sendFailed(error: unknown): void {
+    const { exchange } = this.#accepted as Accepted;
+    this.#core.log.warn("a plugin failed on a local response", { error: String(error) });
+    exchange.responseEdits = null;
+    const sent = problem(codeOf(error), exchange.requestId);
+    exchange.status = sent.status;
+    this.#send(sent);
+  }
+
+  #send(sent: LocalResponse): void {
+    if (this.#finished) return;
+    const { exchange } = this.#accepted as Accepted;
+    if (this.#route !== null) applyRouteEdits(exchange, this.#route);
+    sendAnswer(this.#client, sent, exchange);
     this.#finish("");
   }
 
-  #applyResponseEdits(exchange: Exchange, route: RouteRuntime): void {
-    if (route.responseEdits !== null) {
-      for (const [name, value] of route.responseEdits) exchange.editResponseHeader(name, value);
-    }
-    if (route.serverTiming) {
-      const durationMs = (nowMs() - exchange.startedMs).toFixed(1);
-      exchange.editResponseHeader("server-timing", `gateway;dur=${durationMs}`);
-    }
-  }
-
   #requestText(address: string): string {
-    const accepted = this.#accepted as Accepted;
-    const { exchange } = accepted;
-    const action = this.#route?.action;
-    const rule = action?.kind === "upstream" ? action.upstream.config.host_header : undefined;
-    let host = exchange.authority === "" ? address : exchange.authority;
-    if (rule === "target") host = address;
-    else if (rule !== undefined && rule !== "preserve") host = rule;
-    return buildRequestHead(exchange, {
-      host,
-      forwardedFor: exchange.forwardedFor,
-      forwardedHost: exchange.authority,
-      contentLength: this.#head.contentLength,
-      chunked: this.#head.chunked,
-      websocket: this.#head.websocket,
-      trailers: action?.kind === "upstream" && action.upstream.config.protocol === "http2",
-    });
+    const { exchange } = this.#accepted as Accepted;
+    return requestText(exchange, this.#head, this.#route?.action ?? null, address);
   }
 
   #finish(reason: string): void {
     const accepted = this.#accepted;
     if (this.#finished || accepted === null) return;
     this.#finished = true;
+    this.#held = null;
     if (this.#tunnel !== null) {
       this.#tunnel.close();
       this.#forward?.endTunnel();
@@ -453,27 +492,4 @@ export class Handling implements RequestServer, ForwardClient {
     this.#core.onFinished(exchange, this.#route, nowMs() - exchange.startedMs);
     this.#snapshot?.release();
   }
-}
-
-// What a problem document says in its one sentence; plugins' bodies are not for a header.
-function reasonOf({ status, body }: LocalResponse): string {
-  try {
-    const { detail } = JSON.parse(String(body)) as { detail?: unknown };
-    if (typeof detail === "string") return detail;
-  } catch {
-    // Not a problem document.
-  }
-  return `answered with ${status}`;
-}
-
-function codeOf(error: unknown): ErrorCode {
-  return isGatewayError(error) ? error.code : "INTERNAL";
-}
-
-function stackOf(error: unknown): string {
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -10,6 +10,15 @@ import type { FieldList } from "../wire/fields.ts";
 import { wantsTrailers } from "../wire/h2-fields.ts";
 import type { ResponseHead } from "../wire/response-head.ts";
 
+/** An informational response as the client gets it: of its fields only links. */
+export function interimText(head: ResponseHead): string {
+  let text = `HTTP/1.1 ${head.status} ${head.reason}\r\n`;
+  head.fields.forEach((name, value) => {
+    if (name === "link") text += `link: ${value}\r\n`;
+  });
+  return `${text}\r\n`;
+}
+
 /** Kinds of request fields that are not copied: the gateway writes its own or drops them. */
 const REQUEST_DROPS = dropTable([
   FIELD.HOST,
@@ -107,7 +116,7 @@ export function buildResponseFields(head: ResponseHead, exchange: Exchange): str
   text += copyFields(head.fields, drops, head.nominated, edits);
   if (!hasKind(head.fields, FIELD.DATE)) text += ownLine("date", httpDate(), edits);
   text += ownLine("x-request-id", exchange.requestId, edits);
-  return text + editLines(edits);
+  return text + editLines(edits) + editLines(edits?.added ?? null);
 }
 
 // Kept neighbours are cut out as one run of the original text.
@@ -145,7 +154,7 @@ function isReplaced(
   return nominated !== null && nominated.includes(name) && !NEVER_NOMINATED.has(name);
 }
 
-function editLines(edits: HeaderEdits | null): string {
+function editLines(edits: Iterable<readonly [string, string | null]> | null): string {
   if (edits === null) return "";
   let text = "";
   for (const [name, value] of edits) {

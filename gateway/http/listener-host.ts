@@ -15,6 +15,7 @@ import type { CertificatePem, TlsPolicy } from "./certificates.ts";
 import { buildTrustedProxies, isListed, plainAddress } from "./client-address.ts";
 import type { Peer } from "./downstream.ts";
 import { H1Connection } from "./h1/connection.ts";
+import { FloodWatch } from "./h2/flood-watch.ts";
 import { H2Session } from "./h2/session.ts";
 import type { H2Host } from "./h2/session.ts";
 import type { H2Stream } from "./h2/stream.ts";
@@ -56,6 +57,7 @@ export interface ListenerCounters {
   opened(): void;
   closed(): void;
   refused(): void;
+  abused(): void;
   handshake(ok: boolean): void;
   /** A request was refused before it had an exchange. */
   malformed(code: ErrorCode): void;
@@ -68,6 +70,7 @@ export class ListenerHost implements ConnectionHost, H2Host {
   readonly wheel: TimerWheel;
   readonly buffers: ReadBuffers;
   readonly scheme: "http" | "https";
+  readonly floods: FloodWatch;
   timeouts: ConnectionTimeouts;
   draining = false;
   readonly #core: Core;
@@ -92,6 +95,7 @@ export class ListenerHost implements ConnectionHost, H2Host {
     this.buffers = parts.buffers;
     this.#counters = parts.counters;
     this.wheel = parts.wheel;
+    this.floods = new FloodWatch(parts.wheel);
     this.timeouts = options.timeouts;
     this.scheme = options.tls === null ? "http" : "https";
     this.#options = options;
@@ -182,6 +186,10 @@ export class ListenerHost implements ConnectionHost, H2Host {
     this.#forget(connection);
   }
 
+  onAbused(): void {
+    this.#counters.abused();
+  }
+
   onSessionClosed(session: H2Session): void {
     this.#forget(session);
   }
@@ -238,8 +246,11 @@ export class ListenerHost implements ConnectionHost, H2Host {
       this.#addresses.set(address, count + 1);
       socket.once("close", () => this.#leave(address));
     }
-    if (this.#secure !== null) this.#secure.emit("connection", socket);
-    else if (this.#options.http2) this.#sniff(socket, { address, tls: null });
+    if (this.#secure !== null) {
+      // Until it has shaken hands, a client that ended its half is gone: what it waits for cannot come.
+      socket.allowHalfOpen = false;
+      this.#secure.emit("connection", socket);
+    } else if (this.#options.http2) this.#sniff(socket, { address, tls: null });
     else {
       const open = this.#sources === null ? readInto : readFrom;
       this.#add(new H1Connection(this, (reader) => open(socket, reader), { address, tls: null }));
@@ -294,6 +305,9 @@ export class ListenerHost implements ConnectionHost, H2Host {
       return;
     }
     this.#counters.handshake(true);
+    socket.allowHalfOpen = true;
+    // A record that is none: node:tls tells, and closes no socket that may be half open.
+    socket.on("error", () => socket.destroy());
     const address =
       this.#proxied.get(socketKey(socket)) ?? plainAddress(socket.remoteAddress ?? "");
     const peer: Peer = { address, tls: tlsFacts(socket) };

@@ -5,12 +5,14 @@
 import type { BlockList } from "node:net";
 import type { AttachmentConfig, Config, RouteConfig, UpstreamConfig } from "../config/schema.ts";
 import { toRouteInput } from "../config/route-input.ts";
+import { bodyBytesOf } from "../plugins/grants.ts";
 import type { Builtin } from "../plugins/phases.ts";
 import type { Rewrite } from "../routing/rewrite.ts";
 import { RouteTreeBuilder } from "../routing/tree.ts";
 import type { RouteTree } from "../routing/tree.ts";
 import type { RouteMetrics } from "../telemetry/metrics.ts";
 import { buildTrustedProxies } from "./client-address.ts";
+import type { BodyView } from "./held-body.ts";
 import type { ConfiguredEdits, HashBy, RouteAction, RouteRuntime } from "./snapshot.ts";
 import type { Upstream } from "../upstream/upstream.ts";
 
@@ -61,6 +63,7 @@ export function* buildPlan(
       requestEdits: buildEdits(route.request_headers),
       responseEdits: buildEdits(route.response_headers),
       bodyBytesMax: route.body_bytes_max ?? bodyBytesMax,
+      bodyView: buildBodyView(route),
       timeoutMs: route.timeout_ms ?? 30_000,
       websocketIdleMs: route.websocket?.idle_ms ?? 600_000,
       serverTiming: route.server_timing ?? false,
@@ -129,6 +132,15 @@ function buildHash(upstream: UpstreamConfig): HashBy | null {
   if (upstream.algorithm !== "consistent-hash" || upstream.hash === undefined) return null;
   const { by, name } = upstream.hash;
   return { by, name: by === "header" ? (name ?? "").toLowerCase() : (name ?? "") };
+}
+
+// What all plugins of a route together may see of a body; who must see all of it sets the bound.
+function buildBodyView(route: RouteConfig): BodyView | null {
+  const grants = (route.plugins ?? []).flatMap(({ grants }) => grants?.body ?? []);
+  if (grants.length === 0) return null;
+  const whole = grants.filter(({ mode }) => mode === "full");
+  if (whole.length > 0) return { bytesMax: Math.min(...whole.map(bodyBytesOf)), whole: true };
+  return { bytesMax: Math.max(...grants.map(bodyBytesOf)), whole: false };
 }
 
 function buildRewrite(route: RouteConfig): Rewrite | null {

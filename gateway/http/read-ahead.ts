@@ -13,8 +13,8 @@ export type Ahead =
   | { readonly kind: "done"; readonly rest: Buffer };
 
 /**
- * Hands what arrives to `judge` until it knows, then calls `onDone`. A socket that is bad, or not done
- * after `withinMs`, is destroyed. The socket must be paused.
+ * Hands what arrives to `judge` until it knows, then calls `onDone`. A socket that is bad, that ends
+ * before, or is not done after `withinMs`, is destroyed. The socket must be paused.
  */
 export function readAhead(
   socket: Socket,
@@ -25,12 +25,15 @@ export function readAhead(
   wheel.arm(deadline, beginTurn(), withinMs);
   socket.on("error", () => {});
   socket.once("close", () => wheel.remove(deadline));
+  const onEnd = () => socket.destroy();
+  socket.once("end", onEnd);
   const look = () => {
     const chunk = socket.read() as Buffer | null;
     if (chunk === null) return;
     const ahead = judge(chunk);
     if (ahead.kind === "more") return;
     socket.off("readable", look);
+    socket.off("end", onEnd);
     wheel.remove(deadline);
     if (ahead.kind === "bad") {
       socket.destroy();

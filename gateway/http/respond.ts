@@ -3,9 +3,13 @@
 // the empty line. The body's length is always declared.
 
 import { STATUS_CODES } from "node:http";
+import { isGatewayError } from "../base/errors.ts";
+import type { ErrorCode } from "../base/errors.ts";
 import { httpDate } from "../base/clock.ts";
-import type { HeaderEdits } from "../exchange.ts";
+import type { Exchange, ResponseEdits } from "../exchange.ts";
 import type { LocalResponse } from "../plugins/verdict.ts";
+import type { RequestHead } from "../wire/request-head.ts";
+import type { Downstream } from "./downstream.ts";
 
 /** Fields that only the connection writes; from anywhere else they are passed over. */
 const FRAMING_NAMES: ReadonlySet<string> = new Set([
@@ -22,7 +26,7 @@ const FRAMING_NAMES: ReadonlySet<string> = new Set([
 export function localFields(
   response: LocalResponse,
   requestId: string,
-  edits: HeaderEdits | null,
+  edits: ResponseEdits | null,
   bodyBytes: number,
 ): string {
   const { status } = response;
@@ -34,7 +38,7 @@ export function localFields(
   }
   text += `x-request-id: ${requestId}\r\n`;
   if (edits !== null) {
-    for (const [name, value] of edits) {
+    for (const [name, value] of [...edits, ...edits.added]) {
       if (value !== null && !FRAMING_NAMES.has(name)) text += `${name}: ${value}\r\n`;
     }
   }
@@ -79,7 +83,7 @@ export function grpcResponse({ status, headers }: LocalResponse, reason: string)
 }
 
 /** Milliseconds of a `grpc-timeout` field, or null when it is none (8 digits and a unit). */
-export function grpcTimeoutMs(field: string | null): number | null {
+function grpcTimeoutMs(field: string | null): number | null {
   const match = /^(\d{1,8})([HMSmun])$/.exec(field ?? "");
   if (match === null) return null;
   const unitMs = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 1e-3, n: 1e-6 };
@@ -89,4 +93,51 @@ export function grpcTimeoutMs(field: string | null): number | null {
 /** True for the statuses that never have a body. */
 export function hasNoBody(status: number): boolean {
   return status === 204 || status === 304 || status < 200;
+}
+
+/** Sends an answer whole, and marks the head as sent. */
+export function sendAnswer(client: Downstream, answer: LocalResponse, exchange: Exchange): void {
+  const body = bodyOf(answer);
+  const text = localFields(answer, exchange.requestId, exchange.responseEdits, body.length);
+  const isSent = body.length > 0 && !hasNoBody(answer.status) && exchange.method !== "HEAD";
+  exchange.headSent = true;
+  client.sendHead(text, isSent ? "length" : "none");
+  if (isSent) {
+    exchange.bytesSent = body.length;
+    client.sendBody(body, 0, body.length);
+  }
+  client.endResponse("");
+}
+
+/** What a problem document says in its one sentence; plugins' bodies are not for a header. */
+export function reasonOf({ status, body }: LocalResponse): string {
+  try {
+    const { detail } = JSON.parse(String(body)) as { detail?: unknown };
+    if (typeof detail === "string") return detail;
+  } catch {
+    // Not a problem document.
+  }
+  return `answered with ${status}`;
+}
+
+/** The code of what was thrown; what is none of ours is INTERNAL. */
+export function codeOf(error: unknown): ErrorCode {
+  return isGatewayError(error) ? error.code : "INTERNAL";
+}
+
+/** For the log. */
+export function stackOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+// A body's bytes, whatever it was given as.
+function bodyOf({ body }: LocalResponse): Buffer {
+  if (typeof body === "string") return Buffer.from(body);
+  return Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+}
+
+/** The route's time, or the client's own where that is shorter; 0: no limit. */
+export function grpcLimitMs(head: RequestHead, routeMs: number): number {
+  const asked = grpcTimeoutMs(head.get("grpc-timeout"));
+  return asked === null || (routeMs > 0 && routeMs < asked) ? routeMs : asked;
 }

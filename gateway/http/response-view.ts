@@ -1,10 +1,12 @@
 // A response's head as plugins see it before it is sent. Edits are gathered in the exchange and take
 // effect when the head is written; the head itself is never changed.
 
+import { nowMs } from "../base/clock.ts";
 import type { Exchange } from "../exchange.ts";
 import type { ResponseView } from "../plugins/phases.ts";
 import type { LocalResponse } from "../plugins/verdict.ts";
 import type { ResponseHead } from "../wire/response-head.ts";
+import type { RouteRuntime } from "./snapshot.ts";
 
 abstract class EditedView implements ResponseView {
   readonly exchange: Exchange;
@@ -14,11 +16,26 @@ abstract class EditedView implements ResponseView {
     this.exchange = exchange;
   }
 
-  protected abstract original(name: string): string | null;
+  /** The first line's value, without the edits. */
+  protected abstract first(name: string): string | null;
+  protected abstract all(name: string): string[];
+  protected abstract originalNames(): string[];
+
+  names(): Iterable<string> {
+    const { responseEdits: edits } = this.exchange;
+    const added = edits?.added.map(([name]) => name) ?? [];
+    return new Set([...this.originalNames(), ...(edits?.keys() ?? []), ...added]);
+  }
 
   header(name: string): string | null {
-    const edited = this.exchange.responseEdits?.get(name);
-    return edited === undefined ? this.original(name) : edited;
+    const { responseEdits: edits } = this.exchange;
+    if (edits === null) return this.first(name);
+    return edits.valuesOf(name, this.all(name))[0] ?? null;
+  }
+
+  values(name: string): readonly string[] {
+    const all = this.all(name);
+    return this.exchange.responseEdits?.valuesOf(name, all) ?? all;
   }
 
   set(name: string, value: string): void {
@@ -26,8 +43,11 @@ abstract class EditedView implements ResponseView {
   }
 
   append(name: string, value: string): void {
-    const present = this.header(name);
-    this.exchange.editResponseHeader(name, present === null ? value : `${present}, ${value}`);
+    this.exchange.editResponseHeader(name, [...this.values(name), value].join(", "));
+  }
+
+  add(name: string, value: string): void {
+    this.exchange.addResponseHeader(name, value);
   }
 
   remove(name: string): void {
@@ -46,8 +66,18 @@ export class HeadView extends EditedView {
     this.#head = head;
   }
 
-  protected original(name: string): string | null {
+  protected first(name: string): string | null {
     return this.#head.get(name);
+  }
+
+  protected all(name: string): string[] {
+    return this.#head.fields.each(name);
+  }
+
+  protected originalNames(): string[] {
+    const names: string[] = [];
+    this.#head.fields.forEach((name) => names.push(name));
+    return names;
   }
 }
 
@@ -62,8 +92,29 @@ export class LocalView extends EditedView {
     this.#response = response;
   }
 
-  protected original(name: string): string | null {
-    const found = this.#response.headers.find(([own]) => own.toLowerCase() === name);
-    return found === undefined ? null : found[1];
+  protected first(name: string): string | null {
+    return this.all(name)[0] ?? null;
   }
+
+  protected all(name: string): string[] {
+    const own = this.#response.headers.filter(([each]) => each.toLowerCase() === name);
+    return own.map(([, value]) => value);
+  }
+
+  protected originalNames(): string[] {
+    return this.#response.headers.map(([name]) => name.toLowerCase());
+  }
+}
+
+/** What the route's configuration edits comes last: it holds against every plugin. */
+export function applyRouteEdits(
+  exchange: Exchange,
+  { responseEdits, serverTiming }: Pick<RouteRuntime, "responseEdits" | "serverTiming">,
+): void {
+  if (responseEdits !== null) {
+    for (const [name, value] of responseEdits) exchange.editResponseHeader(name, value);
+  }
+  if (!serverTiming) return;
+  const durationMs = (nowMs() - exchange.startedMs).toFixed(1);
+  exchange.editResponseHeader("server-timing", `gateway;dur=${durationMs}`);
 }

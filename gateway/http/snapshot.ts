@@ -2,6 +2,7 @@
 // Immutable: a request keeps the snapshot it began with, so it never sees two revisions, nor two
 // versions of a plugin. A plugin's swap is a new snapshot that shares the tree.
 
+import type { BodyView } from "./held-body.ts";
 import type { RouteMetrics } from "../telemetry/metrics.ts";
 import type { Chain } from "../plugins/chain.ts";
 import type { Plugin } from "../plugins/phases.ts";
@@ -38,6 +39,8 @@ export type RouteRuntime = {
   readonly requestEdits: ConfiguredEdits | null;
   readonly responseEdits: ConfiguredEdits | null;
   readonly bodyBytesMax: number;
+  /** null: no plugin of the route looks at bodies. */
+  readonly bodyView: BodyView | null;
   readonly timeoutMs: number;
   /** How long a WebSocket may be silent. */
   readonly websocketIdleMs: number;

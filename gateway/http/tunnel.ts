@@ -4,6 +4,8 @@
 import { turnMs } from "../base/clock.ts";
 import { Deadline } from "../base/timer-wheel.ts";
 import type { TimerWheel } from "../base/timer-wheel.ts";
+import type { Forward } from "../upstream/forward.ts";
+import type { Downstream } from "./downstream.ts";
 import { CLOSE_GOING_AWAY, CLOSE_GOING_AWAY_MASKED, FrameTracker } from "./websocket.ts";
 
 /** Where one direction's bytes go. */
@@ -12,6 +14,24 @@ export interface TunnelSide {
   flush(): boolean;
   /** Nothing more is sent; what was added leaves first. */
   end(): void;
+}
+
+/** The client's side; `end` ends the response. */
+export function clientSide(client: Downstream, end: () => void): TunnelSide {
+  return {
+    send: (bytes, from, to) => client.sendBody(bytes, from, to),
+    flush: () => client.flush(),
+    end,
+  };
+}
+
+/** The origin's side. */
+export function originSide(forward: Forward): TunnelSide {
+  return {
+    send: (bytes, from, to) => forward.sendBody(bytes, from, to),
+    flush: () => forward.flushBody(),
+    end: () => forward.endTunnel(),
+  };
 }
 
 export type TunnelOptions = {

@@ -3,13 +3,17 @@
 // as it comes: never looked at, never inflated.
 
 import { createHash } from "node:crypto";
+import { GatewayError } from "../base/errors.ts";
+import type { Exchange } from "../exchange.ts";
+import { problem } from "../plugins/problem.ts";
+import type { LocalResponse } from "../plugins/verdict.ts";
 import type { RequestHead } from "../wire/request-head.ts";
 import type { ResponseHead } from "../wire/response-head.ts";
 
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /** 16 bytes in base64 (RFC 6455, 4.1): the last digit holds two bits. */
 const KEY_CHARS = 24;
-export const WEBSOCKET_VERSION = "13";
+const WEBSOCKET_VERSION = "13";
 
 /** Status code 1001, "going away" (RFC 6455, 7.4.1), as a server sends it. */
 export const CLOSE_GOING_AWAY: Buffer = Buffer.from([0x88, 0x02, 0x03, 0xe9]);
@@ -17,7 +21,7 @@ export const CLOSE_GOING_AWAY: Buffer = Buffer.from([0x88, 0x02, 0x03, 0xe9]);
 export const CLOSE_GOING_AWAY_MASKED: Buffer = Buffer.from([0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9]);
 
 /** True for a handshake that this version of the protocol knows the key of. */
-export function hasKey(head: RequestHead): boolean {
+function hasKey(head: RequestHead): boolean {
   const key = head.get("sec-websocket-key");
   return key !== null && key.length === KEY_CHARS && Buffer.from(key, "base64").length === 16;
 }
@@ -92,4 +96,15 @@ export class FrameTracker {
   #endHeader(): void {
     this.#state = this.#payload === 0 ? FIRST : PAYLOAD;
   }
+}
+
+/** What cannot become a WebSocket is told so before an origin is asked (RFC 6455, 4.2.1 and 4.4). */
+export function refuseHandshake(head: RequestHead, exchange: Exchange): LocalResponse | null {
+  if (head.get("sec-websocket-version") !== WEBSOCKET_VERSION) {
+    exchange.reason = "UPGRADE_REQUIRED";
+    const headers = [["sec-websocket-version", WEBSOCKET_VERSION]] as const;
+    return problem("UPGRADE_REQUIRED", exchange.requestId, headers);
+  }
+  if (!hasKey(head)) throw new GatewayError("BAD_REQUEST", "a bad Sec-WebSocket-Key");
+  return null;
 }

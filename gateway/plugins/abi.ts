@@ -4,19 +4,45 @@
 
 import type { Exchange } from "../exchange.ts";
 import type { Guest, HostFunction, Signature } from "../../sandbox/sandbox.ts";
+import { LATER } from "./abi-async.ts";
 import type { Decision } from "./decision.ts";
+import type { Grants } from "./grants.ts";
 import type { ResponseView } from "./phases.ts";
 
 /** A module must export at least one of these. */
 export const REQUIRED_EXPORTS: readonly string[] = ["on_request", "on_response"];
 
+/** What plugins may ask of a request: all that a thread is given of it. */
+export type AskedRequest = Pick<
+  Exchange,
+  | "method"
+  | "path"
+  | "query"
+  | "host"
+  | "scheme"
+  | "clientIp"
+  | "requestId"
+  | "routeName"
+  | "consumer"
+  | "tls"
+  | "params"
+  | "claims"
+  | "values"
+  | "body"
+  | "header"
+>;
+
+/** What they may ask of a response. */
+export type AskedResponse = Pick<ResponseView, "status" | "header" | "values">;
+
 /** What a call is about; one object per plugin, set before each call. */
 export type CallContext = {
   /** null while the configuration is checked: then nothing can be asked. */
-  exchange: Exchange | null;
+  exchange: AskedRequest | null;
   /** Set in the response phase only. */
-  response: ResponseView | null;
+  response: AskedResponse | null;
   readonly decision: Decision;
+  readonly grants: Grants;
 };
 
 type G = Guest<CallContext>;
@@ -37,6 +63,26 @@ const READS: HostTable = {
   request_header: namedReader((exchange, name) => exchange.header(name.toLowerCase())),
   request_param: namedReader((exchange, name) => exchange.params?.get(name) ?? null),
   request_claim: namedReader((exchange, name) => claimText(exchange, name)),
+  request_claim_json: namedReader((exchange, name) => claimJson(exchange, name)),
+  request_body: {
+    params: [],
+    results: ["i64"],
+    run: (guest: G) => {
+      const { body } = exchangeOf(guest);
+      const shown = body?.bytes.subarray(0, guest.context.grants.body ?? 0);
+      return shown === undefined ? 0n : guest.writeBytes(shown);
+    },
+  },
+  request_body_is_whole: {
+    params: [],
+    results: ["i32"],
+    run: (guest: G) => {
+      const { body } = exchangeOf(guest);
+      const bytesMax = guest.context.grants.body;
+      if (body === null || bytesMax === null) return 0;
+      return body.whole && body.bytes.length <= bytesMax ? 1 : 0;
+    },
+  },
   value_get: namedReader((exchange, name) => exchange.values?.get(name) ?? null),
   response_status: {
     params: [],
@@ -52,6 +98,17 @@ const READS: HostTable = {
       return value === null ? 0n : guest.writeString(value);
     },
   },
+  response_header_count: {
+    params: ["i64"],
+    results: ["i32"],
+    run: (guest: G, name: bigint) => responseValues(guest, name).length,
+  },
+  response_header_at: {
+    params: ["i64", "i32"],
+    results: ["i64"],
+    run: (guest: G, name: bigint, index: number) =>
+      guest.writeString(responseValues(guest, name)[index] ?? ""),
+  },
 };
 
 const WRITES: HostTable = {
@@ -66,6 +123,7 @@ const WRITES: HostTable = {
   respond_header: writer((decision, name, value) => decision.addHeader(name, value)),
   set_request_header: writer((decision, name, value) => decision.editRequest(name, value)),
   set_response_header: writer((decision, name, value) => decision.editResponse(name, value)),
+  add_response_header: writer((decision, name, value) => decision.addToResponse(name, value)),
   value_set: writer((decision, name, value) => decision.setValue(name, value)),
   remove_request_header: nameWriter((decision, name) => decision.editRequest(name, null)),
   remove_response_header: nameWriter((decision, name) => decision.editResponse(name, null)),
@@ -78,7 +136,7 @@ const WRITES: HostTable = {
 
 /** Every function of the interface, by name. */
 export const HOST_FUNCTIONS: ReadonlyMap<string, HostFunction<CallContext>> = new Map(
-  Object.entries({ ...READS, ...WRITES }),
+  Object.entries({ ...READS, ...WRITES, ...LATER }),
 );
 
 /** Their types alone, for the admission of modules. */
@@ -86,7 +144,7 @@ export const HOST_SIGNATURES: ReadonlyMap<string, Signature> = new Map(
   [...HOST_FUNCTIONS].map(([name, { params, results }]) => [name, { params, results }]),
 );
 
-function reader(read: (exchange: Exchange) => string | null): HostFunction<CallContext> {
+function reader(read: (exchange: AskedRequest) => string | null): HostFunction<CallContext> {
   return {
     params: [],
     results: ["i64"],
@@ -98,7 +156,7 @@ function reader(read: (exchange: Exchange) => string | null): HostFunction<CallC
 }
 
 function namedReader(
-  read: (exchange: Exchange, name: string) => string | null,
+  read: (exchange: AskedRequest, name: string) => string | null,
 ): HostFunction<CallContext> {
   return {
     params: ["i64"],
@@ -139,13 +197,13 @@ function check(guest: G, why: string | null): void {
   if (why !== null) guest.fail(why);
 }
 
-function exchangeOf(guest: G): Exchange {
+function exchangeOf(guest: G): AskedRequest {
   const { exchange } = guest.context;
   return exchange ?? guest.fail("there is no request while the configuration is checked");
 }
 
 // What the handshake said; of a client's certificate only what was verified.
-function tlsText({ tls }: Exchange, name: string): string | null {
+function tlsText({ tls }: AskedRequest, name: string): string | null {
   if (tls === null) return null;
   switch (name) {
     case "version":
@@ -169,11 +227,19 @@ function tlsText({ tls }: Exchange, name: string): string | null {
   }
 }
 
-function claimText(exchange: Exchange, name: string): string | null {
+function responseValues(guest: G, name: bigint): readonly string[] {
+  return guest.context.response?.values(guest.readString(name).toLowerCase()) ?? [];
+}
+
+function claimText(exchange: AskedRequest, name: string): string | null {
   const { claims } = exchange;
   if (claims === null || !Object.hasOwn(claims, name)) return null;
   const value = claims[name];
   return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+function claimJson({ claims }: AskedRequest, name: string): string | null {
+  return claims === null || !Object.hasOwn(claims, name) ? null : JSON.stringify(claims[name]);
 }
 
 function queryParameter(query: string, name: string): string | null {

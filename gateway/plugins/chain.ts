@@ -33,10 +33,13 @@ export function runResponseChain(
   chain: Chain,
   exchange: Exchange,
   view: () => ResponseView,
-): void {
+): void | Promise<void> {
   for (let i = chain.length - 1; i >= 0; i--) {
     const plugin = slots[chain[i]];
-    if (plugin.onResponse !== null) plugin.onResponse(exchange, view());
+    if (plugin.onResponse === null) continue;
+    const pending = plugin.onResponse(exchange, view());
+    if (pending === undefined) continue;
+    return pending.then(() => runResponseChain(slots, chain.slice(0, i), exchange, view));
   }
 }
 

@@ -37,6 +37,23 @@ const DENIED_NAMES: ReadonlySet<string> = new Set([
 ]);
 
 type Edit = readonly [name: string, value: string | null];
+type ResponseEdit = {
+  readonly name: string;
+  readonly value: string | null;
+  readonly adds: boolean;
+};
+
+/** A decision as plain data, for the way between threads. */
+export type DecisionData = {
+  readonly status: number;
+  readonly body: string;
+  readonly reason: string;
+  readonly path: string | null;
+  readonly headers: readonly Edit[];
+  readonly requestEdits: readonly Edit[];
+  readonly responseEdits: readonly ResponseEdit[];
+  readonly values: readonly Edit[];
+};
 
 /** Gathers one decision; begun anew for each call. Every method returns null or what is wrong. */
 export class Decision {
@@ -46,7 +63,7 @@ export class Decision {
   #path: string | null = null;
   readonly #headers: [string, string][] = [];
   readonly #requestEdits: Edit[] = [];
-  readonly #responseEdits: Edit[] = [];
+  readonly #responseEdits: ResponseEdit[] = [];
   readonly #values: [string, string][] = [];
 
   /** Forgets the call before. */
@@ -80,11 +97,22 @@ export class Decision {
   }
 
   editRequest(name: string, value: string | null): string | null {
-    return addEdit(this.#requestEdits, name, value);
+    const why = checkHeader(name, value ?? "", this.#requestEdits.length);
+    if (why === null) this.#requestEdits.push([name.toLowerCase(), value]);
+    return why;
   }
 
   editResponse(name: string, value: string | null): string | null {
-    return addEdit(this.#responseEdits, name, value);
+    const why = checkHeader(name, value ?? "", this.#responseEdits.length);
+    if (why === null) this.#responseEdits.push({ name: name.toLowerCase(), value, adds: false });
+    return why;
+  }
+
+  /** A line of its own beside those of this name: what Set-Cookie needs. */
+  addToResponse(name: string, value: string): string | null {
+    const why = checkHeader(name, value, this.#responseEdits.length);
+    if (why === null) this.#responseEdits.push({ name: name.toLowerCase(), value, adds: true });
+    return why;
   }
 
   /** Says why, for log and metrics; cut, and without control characters. */
@@ -139,6 +167,41 @@ export class Decision {
     return null;
   }
 
+  /** What was gathered, for `takeData`. */
+  data(): DecisionData {
+    return {
+      status: this.#status,
+      body: this.#body,
+      reason: this.#reason,
+      path: this.#path,
+      headers: this.#headers,
+      requestEdits: this.#requestEdits,
+      responseEdits: this.#responseEdits,
+      values: this.#values,
+    };
+  }
+
+  /** Takes what another decision gathered, checked as if a plugin said it now; what is wrong, or null. */
+  takeData(data: unknown): string | null {
+    if (!isRecord(data)) return NO_DATA;
+    const { status, body, path } = data;
+    if (status !== 0) {
+      const why = this.respond(Number(status), textOf(body));
+      if (why !== null) return why;
+    }
+    this.setReason(textOf(data["reason"]));
+    const why = path === null ? null : this.setPath(textOf(path));
+    return (
+      why ??
+      eachPair(data["headers"], (name, value) => this.addHeader(name, value ?? "")) ??
+      eachPair(data["values"], (name, value) => this.setValue(name, value ?? "")) ??
+      eachPair(data["requestEdits"], (name, value) => this.editRequest(name, value)) ??
+      eachEdit(data["responseEdits"], (name, value, adds) =>
+        adds ? this.addToResponse(name, value ?? "") : this.editResponse(name, value),
+      )
+    );
+  }
+
   /** What makes a decision of the request phase meaningless, or null. */
   requestFault(): string | null {
     return this.#headers.length > 0 && this.#status === 0
@@ -155,7 +218,10 @@ export class Decision {
   /** Carries out a decision of the request phase. */
   applyToRequest(exchange: Exchange): Verdict {
     for (const [name, value] of this.#requestEdits) exchange.editRequestHeader(name, value);
-    for (const [name, value] of this.#responseEdits) exchange.editResponseHeader(name, value);
+    for (const { name, value, adds } of this.#responseEdits) {
+      if (adds) exchange.addResponseHeader(name, value ?? "");
+      else exchange.editResponseHeader(name, value);
+    }
     for (const [name, value] of this.#values) (exchange.values ??= new Map()).set(name, value);
     if (this.#status !== 0) {
       const headers = [...this.#headers];
@@ -171,8 +237,9 @@ export class Decision {
 
   /** Carries out a decision of the response phase that has no `responseFault`. */
   applyToResponse(exchange: Exchange, response: ResponseView): void {
-    for (const [name, value] of this.#responseEdits) {
+    for (const { name, value, adds } of this.#responseEdits) {
       if (value === null) response.remove(name);
+      else if (adds) response.add(name, value);
       else response.set(name, value);
     }
     for (const [name, value] of this.#values) (exchange.values ??= new Map()).set(name, value);
@@ -202,6 +269,8 @@ export class Decision {
         return eachEntry(key, value, (name, text) => this.editRequest(name, text));
       case "set_response_headers":
         return eachEntry(key, value, (name, text) => this.editResponse(name, text));
+      case "add_response_headers":
+        return eachText(key, value, (name, text) => this.addToResponse(name, text));
       case "values":
         return eachEntry(key, value, (name, text) => this.setValue(name, text));
       case "remove_request_headers":
@@ -212,12 +281,6 @@ export class Decision {
         return `the key ${JSON.stringify(key.slice(0, 60))} is not part of a decision`;
     }
   }
-}
-
-function addEdit(edits: Edit[], name: string, value: string | null): string | null {
-  const why = checkHeader(name, value ?? "", edits.length);
-  if (why === null) edits.push([name.toLowerCase(), value]);
-  return why;
 }
 
 function checkHeader(name: string, value: string, count: number): string | null {
@@ -232,6 +295,39 @@ function checkHeader(name: string, value: string, count: number): string | null 
   return null;
 }
 
+const NO_DATA = "what came back from the thread is no decision";
+
+function eachPair(
+  list: unknown,
+  take: (name: string, value: string | null) => string | null,
+): string | null {
+  if (!Array.isArray(list)) return NO_DATA;
+  for (const pair of list as unknown[]) {
+    const [name, value] = Array.isArray(pair) ? (pair as unknown[]) : [];
+    const why = isEdit(name, value) ? take(name, value as string | null) : NO_DATA;
+    if (why !== null) return why;
+  }
+  return null;
+}
+
+function eachEdit(
+  list: unknown,
+  take: (name: string, value: string | null, adds: boolean) => string | null,
+): string | null {
+  if (!Array.isArray(list)) return NO_DATA;
+  for (const edit of list as unknown[]) {
+    if (!isRecord(edit)) return NO_DATA;
+    const { name, value, adds } = edit;
+    const why = isEdit(name, value) ? take(name, value as string | null, adds === true) : NO_DATA;
+    if (why !== null) return why;
+  }
+  return null;
+}
+
+function isEdit(name: unknown, value: unknown): name is string {
+  return typeof name === "string" && (value === null || typeof value === "string");
+}
+
 function eachEntry(
   key: string,
   value: unknown,
@@ -241,6 +337,22 @@ function eachEntry(
   for (const [name, text] of Object.entries(value)) {
     if (typeof text !== "string") return `${key} holds something else than text`;
     const why = take(name, text);
+    if (why !== null) return why;
+  }
+  return null;
+}
+
+// Like eachEntry, where a name may have a list of texts.
+function eachText(
+  key: string,
+  value: unknown,
+  take: (name: string, text: string) => string | null,
+): string | null {
+  if (!isRecord(value)) return `${key} is not an object`;
+  for (const [name, texts] of Object.entries(value)) {
+    const why = eachName(key, typeof texts === "string" ? [texts] : texts, (text) =>
+      take(name, text),
+    );
     if (why !== null) return why;
   }
   return null;

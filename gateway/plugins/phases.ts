@@ -7,10 +7,18 @@ import type { Verdict } from "./verdict.ts";
 /** The response's head as plugins may see and edit it before it is sent. */
 export type ResponseView = {
   readonly status: number;
-  /** Value of a response header by lower-case name, or null. */
+  /** Value of the first response header of this lower-case name, or null. */
   header(name: string): string | null;
+  /** The values of all its lines, in order. */
+  values(name: string): readonly string[];
+  /** The lower-case names of all headers, as edited so far; one that was removed may be among them. */
+  names(): Iterable<string>;
+  /** Replaces all lines of this name. */
   set(name: string, value: string): void;
+  /** Makes one line of all, with `value` as the last element of its list. */
   append(name: string, value: string): void;
+  /** One more line. */
+  add(name: string, value: string): void;
   remove(name: string): void;
 };
 
@@ -22,8 +30,13 @@ export interface Plugin {
   readonly version: string;
   /** May answer at once (no promise: the hot path stays synchronous) or later. Throws GatewayError. */
   readonly onRequest: ((exchange: Exchange) => Verdict | Promise<Verdict>) | null;
-  /** Runs when the response's head is known, before it is sent; also for local responses. */
-  readonly onResponse: ((exchange: Exchange, response: ResponseView) => void) | null;
+  /**
+   * Runs when the response's head is known, before it is sent; also for local responses. May take its
+   * time, as `onRequest` may; the response waits then.
+   */
+  readonly onResponse:
+    | ((exchange: Exchange, response: ResponseView) => void | Promise<void>)
+    | null;
   /** Releases timers and connections; called when no snapshot holds the plugin any more. */
   close(): void;
 }

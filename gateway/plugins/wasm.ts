@@ -1,15 +1,26 @@
 // An uploaded plugin as the chain knows plugins: the bridge between a request and the sandbox. A
 // failed call is never a silent pass: `fail_mode` says what it means, and it is counted and logged.
 
+import { isUtf8 } from "node:buffer";
 import { GatewayError } from "../base/errors.ts";
-import type { ErrorCode } from "../base/errors.ts";
+import type { CallFault, ErrorCode } from "../base/errors.ts";
 import type { Exchange } from "../exchange.ts";
-import { GuestPool } from "../../sandbox/sandbox.ts";
-import type { CallErrorCode, Manifest, Outcome, SandboxLimits } from "../../sandbox/sandbox.ts";
+import { GuestPool, THREAD_LIMITS } from "../../sandbox/sandbox.ts";
+import type {
+  GuestLog,
+  GuestObserver,
+  Manifest,
+  Outcome,
+  SandboxLimits,
+} from "../../sandbox/sandbox.ts";
 import { HOST_FUNCTIONS } from "./abi.ts";
 import type { CallContext } from "./abi.ts";
+import { GRANTED } from "./abi-async.ts";
 import { Decision } from "./decision.ts";
+import type { Grants } from "./grants.ts";
+import { KillSwitch } from "./kill-switch.ts";
 import type { Plugin, ResponseView } from "./phases.ts";
+import { ThreadGuests } from "./thread.ts";
 import type { Verdict } from "./verdict.ts";
 
 export type WasmPluginOptions = {
@@ -20,22 +31,30 @@ export type WasmPluginOptions = {
   readonly manifest: Manifest | null;
   readonly config: Readonly<Record<string, unknown>>;
   readonly limits: SandboxLimits;
-  readonly isolation: "reuse" | "fresh";
+  readonly isolation: "reuse" | "fresh" | "thread";
+  /** How many, with `thread`; then the module is compiled from clamped bytes and not metered. */
+  readonly threads?: number;
   /** What a failed call means: the request is refused, or goes on. */
   readonly failMode: "closed" | "open";
+  /** What it may use beside the request; its caller is closed with the plugin. */
+  readonly grants: Grants;
   log(level: string, line: string, fields: Readonly<Record<string, unknown>>): void;
-  /** Told of every call: what it came to, the error's code, microseconds. */
-  onCall(outcome: "continue" | "respond" | "error", code: ErrorCode | null, micros: number): void;
+  /** Told of every call: what it came to, what failed, microseconds. */
+  onCall(outcome: "continue" | "respond" | "error", fault: CallFault | null, micros: number): void;
+  /** Told when the plugin had to be stopped too often; it is then not called for a while. */
+  onQuarantined(detail: string): void;
+  /** For tools; not with threads. */
+  readonly observer?: GuestObserver;
   nowUs(): number;
 };
 
 export type WasmPlugin = {
   readonly plugin: Plugin;
   /** Starts an instance and lets the plugin check its configuration; a sentence when it refuses. */
-  check(): string | null;
+  check(): string | null | Promise<string | null>;
 };
 
-const ERROR_CODES: Readonly<Record<CallErrorCode, ErrorCode>> = {
+const ERROR_CODES: Readonly<Record<CallFault, ErrorCode>> = {
   deadline: "PLUGIN_DEADLINE",
   stack: "PLUGIN_FAILED",
   trap: "PLUGIN_FAILED",
@@ -44,8 +63,22 @@ const ERROR_CODES: Readonly<Record<CallErrorCode, ErrorCode>> = {
   host_denied: "PLUGIN_BAD_OUTPUT",
   host_error: "PLUGIN_FAILED",
   kernel_memory: "PLUGIN_FAILED",
+  async_timeout: "PLUGIN_DEADLINE",
   pool_exhausted: "PLUGIN_UNAVAILABLE",
+  quarantined: "PLUGIN_QUARANTINED",
 };
+
+// What ends an instance, and so costs more than the call.
+const KILLS: ReadonlySet<CallFault> = new Set([
+  "deadline",
+  "async_timeout",
+  "stack",
+  "trap",
+  "host_denied",
+  "kernel_memory",
+]);
+
+type Failure = { readonly fault: CallFault; readonly detail: string };
 
 /** Makes a plugin of a compiled module; starts nothing until `check` or the first request. */
 export function createWasmPlugin(options: WasmPluginOptions): WasmPlugin {
@@ -53,43 +86,51 @@ export function createWasmPlugin(options: WasmPluginOptions): WasmPlugin {
   return { plugin: bridge, check: () => bridge.check() };
 }
 
+const SET_ASIDE: Failure = {
+  fault: "quarantined",
+  detail: "it was stopped too often and is not called for a while",
+};
+
+type Called = {
+  readonly outcome: Outcome;
+  readonly context: CallContext;
+  readonly response: ResponseView;
+};
+
 class Bridge implements Plugin {
   readonly name: string;
   readonly version: string;
   readonly onRequest: Plugin["onRequest"];
   readonly onResponse: Plugin["onResponse"];
   readonly #options: WasmPluginOptions;
-  readonly #pool: GuestPool<CallContext>;
-  // One is enough: calls are synchronous and do not nest.
-  readonly #context: CallContext = { exchange: null, response: null, decision: new Decision() };
+  readonly #pool: GuestPool<CallContext> | ThreadGuests;
+  readonly #killSwitch = new KillSwitch();
+  // Enough for all calls that do not wait: they do not nest.
+  readonly #context: CallContext;
 
   constructor(options: WasmPluginOptions) {
     this.#options = options;
     this.name = options.name;
     this.version = options.version;
-    this.#pool = new GuestPool<CallContext>({
-      module: options.module,
-      limits: options.limits,
-      hostFunctions: HOST_FUNCTIONS,
-      config: configTexts(options.config),
-      isolation: options.isolation,
-      log: (level, line, { exchange }) =>
-        options.log(level, line, {
-          plugin: options.name,
-          version: options.version,
-          request_id: exchange?.requestId,
-        }),
-    });
-    this.onRequest = this.#pool.hasExport("on_request")
-      ? (exchange) => this.#request(exchange)
-      : null;
-    this.onResponse = this.#pool.hasExport("on_response")
-      ? (exchange, response) => this.#response(exchange, response)
-      : null;
+    this.#context = this.#newContext(null);
+    this.#pool = makeGuests(options);
+    this.onRequest = !this.#pool.hasExport("on_request")
+      ? null
+      : this.#pool.suspends
+        ? (exchange) => this.#requestLater(exchange)
+        : (exchange) => this.#request(exchange);
+    this.onResponse = !this.#pool.hasExport("on_response")
+      ? null
+      : this.#pool.suspends
+        ? (exchange, response) => this.#responseLater(exchange, response)
+        : (exchange, response) => this.#response(exchange, response);
   }
 
-  check(): string | null {
+  check(): string | null | Promise<string | null> {
+    const missing = this.#missingGrant();
+    if (missing !== null) return missing;
     const context = this.#begin(null, null);
+    if (this.#pool instanceof ThreadGuests) return this.#pool.check(context);
     const failure = this.#pool.warm(context);
     if (failure?.kind === "failed") return `${failure.code}: ${failure.detail}`;
     if (!this.#pool.hasExport("on_config")) return null;
@@ -99,13 +140,34 @@ class Bridge implements Plugin {
 
   close(): void {
     this.#pool.close();
+    this.#options.grants.http?.close();
   }
 
   #request(exchange: Exchange): Verdict {
     const beganUs = this.#options.nowUs();
+    if (this.#isSetAside(beganUs)) {
+      this.#fail(SET_ASIDE, exchange, beganUs);
+      return null;
+    }
     const context = this.#begin(exchange, null);
     const outcome = this.#pool.call("on_request", this.#input(exchange), context);
-    const failure = this.#failureOf(outcome);
+    return this.#verdict(outcome, context, exchange, beganUs);
+  }
+
+  // The same for a guest that may have to wait: its call has a context of its own.
+  async #requestLater(exchange: Exchange): Promise<Verdict> {
+    const beganUs = this.#options.nowUs();
+    if (this.#isSetAside(beganUs)) {
+      this.#fail(SET_ASIDE, exchange, beganUs);
+      return null;
+    }
+    const context = this.#newContext(exchange);
+    const outcome = await this.#pool.callLater("on_request", this.#input(exchange), context);
+    return this.#verdict(outcome, context, exchange, beganUs);
+  }
+
+  #verdict(outcome: Outcome, context: CallContext, exchange: Exchange, beganUs: number): Verdict {
+    const failure = failureOf(outcome, context);
     if (failure !== null) {
       this.#fail(failure, exchange, beganUs);
       return null;
@@ -118,9 +180,30 @@ class Bridge implements Plugin {
 
   #response(exchange: Exchange, response: ResponseView): void {
     const beganUs = this.#options.nowUs();
+    if (this.#isSetAside(beganUs)) {
+      this.#fail(SET_ASIDE, exchange, beganUs);
+      return;
+    }
     const context = this.#begin(exchange, response);
     const outcome = this.#pool.call("on_response", this.#input(exchange), context);
-    const failure = this.#failureOf(outcome);
+    this.#edit({ outcome, context, response }, exchange, beganUs);
+  }
+
+  async #responseLater(exchange: Exchange, response: ResponseView): Promise<void> {
+    const beganUs = this.#options.nowUs();
+    if (this.#isSetAside(beganUs)) {
+      this.#fail(SET_ASIDE, exchange, beganUs);
+      return;
+    }
+    const context = this.#newContext(exchange);
+    context.response = response;
+    const outcome = await this.#pool.callLater("on_response", this.#input(exchange), context);
+    this.#edit({ outcome, context, response }, exchange, beganUs);
+  }
+
+  #edit(called: Called, exchange: Exchange, beganUs: number): void {
+    const { outcome, context, response } = called;
+    const failure = failureOf(outcome, context);
     if (failure !== null) {
       this.#fail(failure, exchange, beganUs);
       return;
@@ -137,33 +220,59 @@ class Bridge implements Plugin {
     return context;
   }
 
-  // What went wrong, as a code and a detail; null when the call and its output are fine.
-  #failureOf(outcome: Outcome): { code: ErrorCode; detail: string } | null {
-    if (outcome.kind === "failed") {
-      const detail = `${outcome.code}: ${outcome.detail}`;
-      return { code: ERROR_CODES[outcome.code], detail };
-    }
-    const { decision, response } = this.#context;
-    let why: string | null = null;
-    if (outcome.output !== null) {
-      const { buffer, byteOffset, length } = outcome.output;
-      why = decision.takeJson(Buffer.from(buffer, byteOffset, length).toString("utf8"));
-    }
-    why ??= response === null ? decision.requestFault() : decision.responseFault();
-    return why === null ? null : { code: "PLUGIN_BAD_OUTPUT", detail: why };
+  #isSetAside(nowUs: number): boolean {
+    return this.#killSwitch.isOpen(nowUs / 1_000);
   }
 
-  #fail(failure: { code: ErrorCode; detail: string }, exchange: Exchange, beganUs: number): void {
-    const { name, version, failMode, log, onCall, nowUs } = this.#options;
-    onCall("error", failure.code, nowUs() - beganUs);
-    if (failMode === "closed") {
-      throw new GatewayError(failure.code, `${name}@${version}: ${failure.detail}`);
+  #newContext(exchange: Exchange | null): CallContext {
+    const decision = new Decision();
+    decision.begin();
+    return { exchange, response: null, decision, grants: this.#options.grants };
+  }
+
+  // What it needs and its attachment does not give; a plugin that lacks something must not start.
+  #missingGrant(): string | null {
+    const { grants, manifest } = this.#options;
+    const unknown = manifest?.needs.find((need) => !Object.hasOwn(GRANTED, need));
+    if (unknown !== undefined) return `it needs ${unknown}, which this gateway does not have`;
+    for (const [grant, names] of Object.entries(GRANTED)) {
+      const has = grants[grant as keyof Grants] !== null;
+      const uses = names.find((name) => this.#pool.uses(name));
+      const needs = manifest?.needs.includes(grant) === true;
+      if (has || (uses === undefined && !needs)) continue;
+      const why = uses === undefined ? "its manifest says so" : `it calls ${uses}`;
+      return `it needs ${grant} (${why}); its attachment must say grants: { ${grant}: ... }`;
     }
-    log("warn", `failed open: ${failure.detail}`, {
+    return null;
+  }
+
+  #fail({ fault, detail }: Failure, exchange: Exchange, beganUs: number): void {
+    const { name, version, failMode, log, onCall, onQuarantined, nowUs } = this.#options;
+    const endedUs = nowUs();
+    onCall("error", fault, endedUs - beganUs);
+    const said = `${fault}: ${detail}`;
+    if (KILLS.has(fault) && this.#killSwitch.onKill(endedUs / 1_000)) onQuarantined(said);
+    if (failMode === "closed") {
+      throw new GatewayError(ERROR_CODES[fault], `${name}@${version}: ${said}`);
+    }
+    log("warn", `failed open: ${said}`, {
       plugin: name,
       version,
       request_id: exchange.requestId,
     });
+  }
+
+  // Only for plugins that may see bodies: text where it is UTF-8, else base64.
+  #bodyInput({ body }: Exchange): object {
+    const { body: bytesMax } = this.#options.grants;
+    if (bytesMax === null || body === null) return {};
+    const shown = Buffer.from(body.bytes.buffer, body.bytes.byteOffset, body.bytes.length).subarray(
+      0,
+      bytesMax,
+    );
+    const whole = { body_is_whole: body.whole && shown.length === body.bytes.length };
+    if (isUtf8(shown)) return { body: shown.toString("utf8"), ...whole };
+    return { body_base64: shown.toString("base64"), ...whole };
   }
 
   #input(exchange: Exchange): string | null {
@@ -189,16 +298,45 @@ class Bridge implements Plugin {
       headers,
       consumer: exchange.consumer,
       claims: exchange.claims,
+      ...this.#bodyInput(exchange),
       config: this.#options.config,
     });
   }
 }
 
+// What went wrong; null when the call and its output are fine.
+function failureOf(outcome: Outcome, { decision, response }: CallContext): Failure | null {
+  if (outcome.kind === "failed") return { fault: outcome.code, detail: outcome.detail };
+  let why: string | null = null;
+  if (outcome.output !== null) {
+    const { buffer, byteOffset, length } = outcome.output;
+    why = decision.takeJson(Buffer.from(buffer, byteOffset, length).toString("utf8"));
+  }
+  why ??= response === null ? decision.requestFault() : decision.responseFault();
+  return why === null ? null : { fault: "bad_output", detail: why };
+}
+
+function makeGuests(options: WasmPluginOptions): GuestPool<CallContext> | ThreadGuests {
+  const { module, limits, isolation, threads, name: plugin, version } = options;
+  const config = configTexts(options.config);
+  const log: GuestLog<CallContext> = (level, line, { exchange }) =>
+    options.log(level, line, { plugin, version, request_id: exchange?.requestId });
+  return isolation === "thread"
+    ? new ThreadGuests({ module, limits, config, threads: threads ?? THREAD_LIMITS.threads, log })
+    : new GuestPool({
+        ...{ module, limits, hostFunctions: HOST_FUNCTIONS, config, isolation, log },
+        ...(options.observer === undefined ? {} : { observer: options.observer }),
+      });
+}
+
 // What config_get answers: each top-level key as text, and the whole as JSON under `config`.
-function configTexts(config: Readonly<Record<string, unknown>>): ReadonlyMap<string, string> {
-  const texts = new Map([["config", JSON.stringify(config)]]);
+export function configTexts(
+  config: Readonly<Record<string, unknown>>,
+): ReadonlyMap<string, string> {
+  const texts = new Map<string, string>();
   for (const [key, value] of Object.entries(config)) {
     texts.set(key, typeof value === "string" ? value : JSON.stringify(value));
   }
-  return texts;
+  // Last: a key of that name must not hide the whole.
+  return texts.set("config", JSON.stringify(config));
 }

@@ -9,6 +9,7 @@ import {
   CALL_BOUNDS_US,
   DECISIONS,
   ERROR_CODES,
+  PLUGIN_CODES,
   LATENCY_BOUNDS_MS,
   LISTENER_ROW,
   PLUGIN_ROW,
@@ -187,10 +188,10 @@ function pluginFamilies(plugins: RowsSnapshot): Family[] {
     },
     {
       name: "sallyport_plugin_errors_total",
-      help: "Failed calls of a plugin's version by error code.",
+      help: "Failed calls of a plugin's version by what failed.",
       type: "counter",
       samples: eachRow(plugins, PLUGIN_ROW.stride, (name, rows, at) =>
-        errorCounts(pluginLabels(name), rows, at + PLUGIN_ROW.errors),
+        codeCounts(PLUGIN_CODES, pluginLabels(name), rows.subarray(at + PLUGIN_ROW.errors)),
       ),
     },
     {
@@ -227,6 +228,11 @@ function listenerFamilies(listeners: RowsSnapshot): Family[] {
     { ...counter("sallyport_connections_open", LISTENER_ROW.open, "Open now."), type: "gauge" },
     counter("sallyport_connections_total", LISTENER_ROW.total, "Connections accepted."),
     counter("sallyport_connections_refused_total", LISTENER_ROW.refused, "Over the bound."),
+    counter(
+      "sallyport_connections_abused_total",
+      LISTENER_ROW.abused,
+      "HTTP/2 connections ended for what their client sent: floods, resets, broken frames.",
+    ),
     {
       name: "sallyport_tls_handshakes_total",
       help: "TLS handshakes by result.",
@@ -238,7 +244,7 @@ function listenerFamilies(listeners: RowsSnapshot): Family[] {
       help: "Requests refused before a route was known, by error code.",
       type: "counter",
       samples: eachRow(listeners, LISTENER_ROW.stride, (name, rows, at) =>
-        errorCounts({ listener: name }, rows, at + LISTENER_ROW.malformed),
+        codeCounts(ERROR_CODES, { listener: name }, rows.subarray(at + LISTENER_ROW.malformed)),
       ),
     },
   ];
@@ -319,9 +325,13 @@ function counterOf(snapshot: RowsSnapshot, stride: number, label: string) {
   });
 }
 
-function* errorCounts(labels: Labels, rows: Float64Array, at: number): Generator<Sample> {
-  for (const [i, code] of ERROR_CODES.entries()) {
-    if (rows[at + i] > 0) yield { labels: { ...labels, code }, value: rows[at + i] };
+function* codeCounts(
+  codes: readonly string[],
+  labels: Labels,
+  counts: Float64Array,
+): Generator<Sample> {
+  for (const [i, code] of codes.entries()) {
+    if (counts[i] > 0) yield { labels: { ...labels, code }, value: counts[i] };
   }
 }
 

@@ -2,8 +2,8 @@
 // no labels are looked up, no strings built, and text is made in the primary when somebody scrapes.
 // Names of removed routes, upstreams and plugins are dropped; surviving ones count on.
 
-import { ERRORS } from "../base/errors.ts";
-import type { ErrorCode } from "../base/errors.ts";
+import { CALL_FAULTS, ERRORS } from "../base/errors.ts";
+import type { CallFault, ErrorCode } from "../base/errors.ts";
 import { RowTable, filterRows, isRowsSnapshot, mergeRows } from "./rows.ts";
 import type { Row, RowsSnapshot } from "./rows.ts";
 
@@ -17,9 +17,10 @@ export const CALL_BOUNDS_US: readonly number[] = [
 ];
 /** Every error code, in the order in which rows count them. */
 export const ERROR_CODES: readonly ErrorCode[] = Object.keys(ERRORS) as ErrorCode[];
-const ERROR_INDEX: ReadonlyMap<string, number> = new Map(
-  ERROR_CODES.map((code, index) => [code, index]),
-);
+const ERROR_INDEX: ReadonlyMap<string, number> = indexOf(ERROR_CODES);
+/** What plugins are counted by: built-in ones fail with error codes, uploaded ones with call faults. */
+export const PLUGIN_CODES: readonly (ErrorCode | CallFault)[] = [...ERROR_CODES, ...CALL_FAULTS];
+const PLUGIN_CODE_INDEX: ReadonlyMap<string, number> = indexOf(PLUGIN_CODES);
 
 /** What a plugin's call came to. */
 export const DECISIONS = ["continue", "respond", "error"] as const;
@@ -64,9 +65,9 @@ export const UPSTREAM_ROW = {
 export const PLUGIN_ROW = {
   decisions: 0,
   errors: DECISIONS.length,
-  buckets: DECISIONS.length + ERROR_CODES.length,
-  sumUs: DECISIONS.length + ERROR_CODES.length + CALL_BUCKETS,
-  stride: DECISIONS.length + ERROR_CODES.length + CALL_BUCKETS + 1,
+  buckets: DECISIONS.length + PLUGIN_CODES.length,
+  sumUs: DECISIONS.length + PLUGIN_CODES.length + CALL_BUCKETS,
+  stride: DECISIONS.length + PLUGIN_CODES.length + CALL_BUCKETS + 1,
 } as const;
 
 /** Offsets within a listener's row. */
@@ -76,8 +77,9 @@ export const LISTENER_ROW = {
   refused: 2,
   handshakesOk: 3,
   handshakesFailed: 4,
-  malformed: 5,
-  stride: 5 + ERROR_CODES.length,
+  abused: 5,
+  malformed: 6,
+  stride: 6 + ERROR_CODES.length,
 } as const;
 
 /** One route's counters. */
@@ -159,16 +161,16 @@ export class PluginMetrics {
     this.#base = row.base;
   }
 
-  /** Counts a decision: what the call came to, and the error's code, null without one. */
-  decided(decision: Decision, code: ErrorCode | null): void {
+  /** Counts a decision: what the call came to, and the failure's code, null without one. */
+  decided(decision: Decision, code: ErrorCode | CallFault | null): void {
     const slab = this.#slab;
     const base = this.#base;
     slab[base + (decision === "continue" ? 0 : decision === "respond" ? 1 : 2)]++;
-    if (code !== null) slab[base + PLUGIN_ROW.errors + (ERROR_INDEX.get(code) as number)]++;
+    if (code !== null) slab[base + PLUGIN_ROW.errors + (PLUGIN_CODE_INDEX.get(code) as number)]++;
   }
 
   /** Counts a decision and the microseconds it took. */
-  observe(decision: Decision, code: ErrorCode | null, micros: number): void {
+  observe(decision: Decision, code: CallFault | null, micros: number): void {
     this.decided(decision, code);
     const slab = this.#slab;
     const base = this.#base;
@@ -199,6 +201,11 @@ export class ListenerMetrics {
   /** A connection over the bound was turned away. */
   refused(): void {
     this.#slab[this.#base + LISTENER_ROW.refused]++;
+  }
+
+  /** A connection was ended for what its client sent. */
+  abused(): void {
+    this.#slab[this.#base + LISTENER_ROW.abused]++;
   }
 
   handshake(ok: boolean): void {
@@ -390,4 +397,8 @@ function bucketOf(bounds: readonly number[], value: number): number {
   let i = 0;
   while (i < bounds.length && value > bounds[i]) i++;
   return i;
+}
+
+function indexOf(codes: readonly string[]): ReadonlyMap<string, number> {
+  return new Map(codes.map((code, index) => [code, index]));
 }

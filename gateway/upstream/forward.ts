@@ -45,7 +45,7 @@ export type ForwardPlan = {
 const IDEMPOTENT: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
 
 export class Forward implements OriginUser {
-  readonly #client: ForwardClient;
+  #client: ForwardClient;
   readonly #upstream: Upstream;
   readonly #plan: ForwardPlan;
   #endpoint: Endpoint | null = null;
@@ -73,6 +73,11 @@ export class Forward implements OriginUser {
 
   get clientIp(): string {
     return this.#plan.clientIp;
+  }
+
+  /** Tells another one from now on what comes of the response. */
+  handTo(client: ForwardClient): void {
+    this.#client = client;
   }
 
   start(): void {

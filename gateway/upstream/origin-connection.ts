@@ -9,9 +9,11 @@ import { beginTurn, turnMs } from "../base/clock.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import { ChunkedDecoder } from "../wire/chunked.ts";
+import { headText } from "../wire/head-text.ts";
 import { Outbox } from "../wire/outbox.ts";
 import { parseResponseHead } from "../wire/response-head.ts";
 import type { BodyFraming, ResponseHead } from "../wire/response-head.ts";
+import { Intake } from "../base/read-buffers.ts";
 import type { ReadBuffers } from "../base/read-buffers.ts";
 import type { OriginChannel, OriginUser, RequestFacts } from "./channel.ts";
 
@@ -47,8 +49,7 @@ export class OriginConnection implements OriginChannel {
   #remaining = 0;
   #decoder: ChunkedDecoder | null = null;
   #onData = (bytes: Buffer, from: number, to: number): void => this.#pass(bytes, from, to);
-  /** The borrowed buffer of a large body; null while the shared one is read into. */
-  #own: Buffer | null = null;
+  readonly #intake: Intake;
   #paused = false;
   #reading = false;
   #keepAlive = true;
@@ -60,11 +61,12 @@ export class OriginConnection implements OriginChannel {
 
   constructor(owner: OriginOwner) {
     this.#owner = owner;
+    this.#intake = new Intake(owner.buffers);
     this.#deadline = new Deadline(() => this.#onDeadline());
   }
 
   /** Buffer for the next read: given to the socket's `onread`. */
-  readonly nextBuffer = (): Buffer => this.#own ?? this.#owner.buffers.shared;
+  readonly nextBuffer = (): Buffer => this.#intake.nextBuffer();
 
   /** The socket's `onread` callback; false stops reading. */
   readonly onRead = (count: number, buffer: Uint8Array): boolean => {
@@ -75,10 +77,13 @@ export class OriginConnection implements OriginChannel {
   /** Takes over a connected socket, whose errors now end this connection. */
   adopt(socket: Socket): void {
     this.#socket = socket;
-    this.#outbox = new Outbox(socket, () => this.#onDrain());
+    this.#outbox = new Outbox(socket, this.#owner.buffers, () => this.#onDrain());
     socket.on("end", () => this.#onSocketEnd());
     socket.on("error", (error) => this.#fail("UPSTREAM_RESET", error.message));
-    socket.on("close", () => this.#fail("UPSTREAM_RESET", "the connection was closed"));
+    socket.on("close", () => {
+      this.#intake.close();
+      this.#fail("UPSTREAM_RESET", "the connection was closed");
+    });
   }
 
   get usable(): boolean {
@@ -161,7 +166,6 @@ export class OriginConnection implements OriginChannel {
     if (this.#state === GONE) return;
     this.#state = GONE;
     this.#user = null;
-    this.#own = null;
     this.#owner.wheel.remove(this.#deadline);
     this.#socket.destroy();
     this.#owner.onGone(this);
@@ -178,6 +182,7 @@ export class OriginConnection implements OriginChannel {
       if (this.#state === IDLE) this.#fail("UPSTREAM_RESET", "bytes on an idle connection");
       else this.#keepAlive = false;
     }
+    if (this.#state === BODY) this.#intake.expectMore(buffer, count);
     const user = this.#user;
     if (user !== null) this.#afterRead(user);
     this.#reading = false;
@@ -185,12 +190,9 @@ export class OriginConnection implements OriginChannel {
 
   #afterRead(user: OriginUser): void {
     if (this.#state === ENDED) {
-      // Given up first: at its end the user releases the connection, which may begin another use.
-      const own = this.#own;
-      this.#own = null;
-      const flushed = user.onEnd("");
-      // A buffer that the client's socket still refers to is left to the garbage collector.
-      if (own !== null && flushed) this.#owner.buffers.give(own);
+      // First: at its end the user releases the connection, which may begin another use.
+      this.#intake.giveUp();
+      user.onEnd("");
       return;
     }
     const flushed = user.flush();
@@ -204,7 +206,6 @@ export class OriginConnection implements OriginChannel {
       this.#owner.wheel.disarm(this.#deadline);
       this.#socket.pause();
     }
-    this.#own ??= this.#owner.buffers.take();
   }
 
   #consume(buffer: Buffer, count: number): number {
@@ -234,21 +235,14 @@ export class OriginConnection implements OriginChannel {
   }
 
   #pass(buffer: Buffer, from: number, to: number): void {
-    const isShared = buffer.buffer === this.#owner.buffers.shared.buffer;
-    if (isShared && to - from > LIMITS.smallBodyBytesMax) {
-      // Larger runs are written without a copy, and the shared buffer is only lent for this read.
-      const copy = Buffer.from(buffer.subarray(from, to));
-      this.#user?.onBody(copy, 0, copy.length);
-      return;
-    }
-    this.#user?.onBody(buffer, from, to);
+    this.#user?.onBody(this.#intake.lasting(buffer, from, to), from, to);
   }
 
   // Returns the offset after the head, or `count` when the head goes on in the next read.
   #readHead(buffer: Buffer, at: number, count: number): number {
     const before = this.#headText.length;
     const room = LIMITS.responseHeadBytesMax - before;
-    const text = this.#headText + buffer.latin1Slice(at, Math.min(count, at + room));
+    const text = this.#headText + headText(buffer, at, Math.min(count, at + room));
     const end = text.indexOf("\r\n\r\n", Math.max(0, before - 3));
     if (end === -1) {
       this.#headText = text;

@@ -3,6 +3,7 @@
 
 import http2 from "node:http2";
 import type { ClientHttp2Stream } from "node:http2";
+import { addAbortSignal } from "node:stream";
 import { beginTurn, turnMs } from "../base/clock.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
@@ -14,7 +15,12 @@ import type { ResponseHead } from "../wire/response-head.ts";
 import type { OriginChannel, OriginUser, RequestFacts } from "./channel.ts";
 import type { OriginTimeouts } from "./origin-connection.ts";
 
-const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM } = http2.constants;
+const {
+  NGHTTP2_ENHANCE_YOUR_CALM,
+  NGHTTP2_NO_ERROR,
+  NGHTTP2_PROTOCOL_ERROR,
+  NGHTTP2_REFUSED_STREAM,
+} = http2.constants;
 const END_STREAM = 1;
 
 export type H2StreamParts = {
@@ -87,14 +93,20 @@ export class H2OriginStream implements OriginChannel {
   release(): void {
     this.#user = null;
     // A response that came before the request's end: the rest of the request is not wanted.
-    if (!this.#requestDone) this.#stream?.close(NGHTTP2_NO_ERROR);
+    if (!this.#requestDone) this.#cancel();
     this.#finish();
   }
 
   destroy(): void {
     this.#user = null;
-    this.#stream?.close(NGHTTP2_CANCEL);
+    this.#cancel();
     this.#finish();
+  }
+
+  // destroy() and not close(): that one ends the body first, and what the origin has of it would then be
+  // taken for a whole one. Of the errors to destroy with, only an abort is told as CANCEL.
+  #cancel(): void {
+    if (this.#stream !== null) addAbortSignal(AbortSignal.abort(), this.#stream);
   }
 
   // Opened with the first thing behind the head, so that a request without a body is one frame.
@@ -200,8 +212,17 @@ export class H2OriginStream implements OriginChannel {
 
   #codeOf(stream: ClientHttp2Stream): ErrorCode {
     if (this.#answered) return "UPSTREAM_CUT";
-    // Not looked at by the origin (RFC 9113, 8.7): as if nothing had been sent.
-    return stream.rstCode === NGHTTP2_REFUSED_STREAM ? "UPSTREAM_CONNECT" : "UPSTREAM_RESET";
+    switch (stream.rstCode) {
+      // Not looked at by the origin (RFC 9113, 8.7): as if nothing had been sent.
+      case NGHTTP2_REFUSED_STREAM:
+        return "UPSTREAM_CONNECT";
+      // What node:http2 itself says of a head that is none, or over its bounds: the next would be like it.
+      case NGHTTP2_PROTOCOL_ERROR:
+      case NGHTTP2_ENHANCE_YOUR_CALM:
+        return "UPSTREAM_BAD_RESPONSE";
+      default:
+        return "UPSTREAM_RESET";
+    }
   }
 
   #onDeadline(): void {

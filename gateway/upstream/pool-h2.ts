@@ -32,21 +32,24 @@ const OPTIONS: http2.ClientSessionOptions & { strictSingleValueFields: boolean }
 /** A connection, and how many more streams it takes. */
 class Session {
   readonly http2: ClientHttp2Session;
+  readonly socket: net.Socket;
   streams = 0;
   isReady = false;
   /** No further streams: it said goodbye, or failed. */
   isLeaving = false;
   readonly idle: Deadline;
 
-  constructor(session: ClientHttp2Session, onIdle: () => void) {
+  constructor(session: ClientHttp2Session, socket: net.Socket, onIdle: () => void) {
     this.http2 = session;
+    this.socket = socket;
     this.idle = new Deadline(onIdle);
   }
 
   get hasRoom(): boolean {
     const theirs = this.http2.remoteSettings?.maxConcurrentStreams ?? LIMITS.h2OriginStreamsMax;
     const room = Math.min(theirs, LIMITS.h2OriginStreamsMax);
-    return this.isReady && !this.isLeaving && this.streams < room;
+    // Of a lost connection its streams hear first, and must not try again on it.
+    return this.isReady && !this.isLeaving && !this.socket.destroyed && this.streams < room;
   }
 }
 
@@ -153,10 +156,12 @@ export class H2OriginPool implements ChannelPool {
 
   #connect(): void {
     const { connectMs, wheel } = this.#options;
-    const { url, createConnection } = this.#target();
-    const session = new Session(http2.connect(url, { ...OPTIONS, createConnection }), () =>
-      session.http2.close(),
-    );
+    const { url, socket } = this.#openSocket();
+    const connected = http2.connect(url, { ...OPTIONS, createConnection: () => socket });
+    const session = new Session(connected, socket, () => {
+      session.isLeaving = true;
+      session.http2.close();
+    });
     this.#sessions.add(session);
     const deadline = new Deadline(() => fail(`not connected within ${connectMs} ms`));
     const fail = (reason: string) => {
@@ -199,28 +204,25 @@ export class H2OriginPool implements ChannelPool {
     }
   }
 
-  #target(): { url: string; createConnection: () => net.Socket } {
+  #openSocket(): { url: string; socket: net.Socket } {
     const { host, port, tls: secure } = this.#options;
     const authority = net.isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
     if (secure === null) {
-      const connect = () => net.connect({ host, port, noDelay: true });
-      return { url: `http://${authority}`, createConnection: connect };
+      return { url: `http://${authority}`, socket: net.connect({ host, port, noDelay: true }) };
     }
     const { ca, cert, key, serverName, verify } = secure;
-    const connect = () =>
-      tls.connect({
-        host,
-        port,
-        servername: net.isIP(serverName) === 0 ? serverName : "",
-        rejectUnauthorized: verify,
-        ca: ca ?? undefined,
-        cert: cert ?? undefined,
-        key: key ?? undefined,
-        minVersion: "TLSv1.2",
-        ALPNProtocols: ["h2"],
-        checkServerIdentity: (_host, certificate) =>
-          tls.checkServerIdentity(serverName, certificate),
-      });
-    return { url: `https://${authority}`, createConnection: connect };
+    const socket = tls.connect({
+      host,
+      port,
+      servername: net.isIP(serverName) === 0 ? serverName : "",
+      rejectUnauthorized: verify,
+      ca: ca ?? undefined,
+      cert: cert ?? undefined,
+      key: key ?? undefined,
+      minVersion: "TLSv1.2",
+      ALPNProtocols: ["h2"],
+      checkServerIdentity: (_host, certificate) => tls.checkServerIdentity(serverName, certificate),
+    });
+    return { url: `https://${authority}`, socket };
   }
 }

@@ -127,6 +127,17 @@ export class FieldList {
     return found;
   }
 
+  /** The values of all fields of this lower-case name, in order. */
+  each(nameLower: string): string[] {
+    const { at, text } = this;
+    const found: string[] = [];
+    for (let i = 0; i < at.length; i += STRIDE) {
+      if (at[i + 4] === FIELD.DROPPED || !equalsLower(text, at[i], at[i + 1], nameLower)) continue;
+      found.push(text.slice(at[i + 2], at[i + 3]));
+    }
+    return found;
+  }
+
   /** Number of fields. */
   get count(): number {
     return this.at.length / STRIDE;

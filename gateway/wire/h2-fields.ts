@@ -4,6 +4,7 @@
 
 import { randomBytes } from "node:crypto";
 import type { ErrorCode } from "../base/errors.ts";
+import { LIMITS } from "../base/limits.ts";
 import { eachListElement, isFieldValue, isToken } from "./chars.ts";
 
 /** Names and values in turn, as node:http2 has them. */
@@ -68,7 +69,9 @@ export function requestText(
   const host = authority === null ? "" : `host: ${authority}\r\n`;
   if (!endsHere && !hasLength && !line.isWebSocket) fields += "transfer-encoding: chunked\r\n";
   const upgrade = line.isWebSocket ? webSocketFields() : "";
-  return { text: `${line.text}${host}${upgrade}${fields}\r\n` };
+  const text = `${line.text}${host}${upgrade}${fields}\r\n`;
+  // node:http2 holds its bound only once the client has confirmed it.
+  return text.length > LIMITS.headBytesMax ? { fault: "HEAD_TOO_LARGE" } : { text };
 }
 
 function requestLine(
@@ -132,7 +135,9 @@ export function responseText(raw: RawHeaders): string | null {
     else if (!isToken(name) || CONNECTION_FIELDS.has(name)) return null;
     else fields += `${name}: ${value}\r\n`;
   }
-  return /^\d{3}$/.test(status) ? `HTTP/1.1 ${status} \r\n${fields}\r\n` : null;
+  if (!/^\d{3}$/.test(status)) return null;
+  const text = `HTTP/1.1 ${status} \r\n${fields}\r\n`;
+  return text.length > LIMITS.responseHeadBytesMax ? null : text;
 }
 
 /** Fields that a trailer section may not have (RFC 9110, 6.5.1): they would come too late. */

@@ -3,6 +3,9 @@
 // came, without a copy, in the same gathered write.
 
 import { LIMITS } from "../base/limits.ts";
+import { LOAN_COPIED_BYTES_MAX } from "../base/read-buffers.ts";
+import type { Loan, ReadBuffers } from "../base/read-buffers.ts";
+import { DirectWriter } from "./direct-write.ts";
 
 /** The part of a socket that an outbox needs. */
 export type OutboxSocket = {
@@ -18,7 +21,11 @@ export type OutboxSocket = {
 
 export class Outbox {
   readonly #socket: OutboxSocket;
+  readonly #buffers: ReadBuffers;
   readonly #onDrain: () => void;
+  readonly #direct: DirectWriter | null;
+  /** What the writes under way refer to; null: no loan. */
+  #loans: Loan[] | null = null;
   #text = "";
   #corked = false;
   #waiting = false;
@@ -27,9 +34,13 @@ export class Outbox {
   };
 
   /** `onDrain` is called once everything has left, after a `flush` that returned false. */
-  constructor(socket: OutboxSocket, onDrain: () => void) {
+  constructor(socket: OutboxSocket, buffers: ReadBuffers, onDrain: () => void) {
     this.#socket = socket;
+    this.#buffers = buffers;
     this.#onDrain = onDrain;
+    this.#direct = DirectWriter.of(socket, () => {
+      if (this.#waiting) this.#drained();
+    });
   }
 
   /** Adds Latin-1 text. */
@@ -38,15 +49,19 @@ export class Outbox {
   }
 
   /**
-   * Adds bytes[from, to). More than LIMITS.smallBodyBytesMax of them are not copied: they must stay
-   * as they are until `flush` has returned true or `onDrain` was called.
+   * Adds bytes[from, to). More than LIMITS.smallBodyBytesMax of them are not copied, of a loan not
+   * even a quarter of that: they must stay as they are until `flush` has returned true or `onDrain`
+   * was called.
    */
   addBytes(bytes: Buffer, from: number, to: number): void {
-    if (to - from <= LIMITS.smallBodyBytesMax) {
+    const count = to - from;
+    const loan = count > LOAN_COPIED_BYTES_MAX ? this.#buffers.onWrite(bytes) : null;
+    if (loan === null && count <= LIMITS.smallBodyBytesMax) {
       this.#text += bytes.latin1Slice(from, to);
       if (this.#text.length > LIMITS.bodyHighWaterBytes) this.#writeText();
       return;
     }
+    if (loan !== null) (this.#loans ??= []).push(loan);
     this.#writeText();
     this.#cork();
     this.#socket.write(from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to));
@@ -68,15 +83,35 @@ export class Outbox {
     } else if (this.#text !== "") {
       const text = this.#text;
       this.#text = "";
+      if (this.#direct?.isReady === true) {
+        if (this.#direct.write(text)) return true;
+        this.#waiting = true;
+        return false;
+      }
       this.#socket.write(text, "latin1", this.#onWritten);
       if (this.#socket.writableLength === 0) return true;
       // Always so with TLS, which never writes at once.
       this.#waiting = true;
       return false;
     }
-    if (this.#socket.writableLength === 0) return true;
+    if (this.#direct?.isPending === true) {
+      this.#waiting = true;
+      return false;
+    }
+    if (this.#socket.writableLength === 0) {
+      this.#settle();
+      return true;
+    }
     if (!this.#waiting) this.#wait();
     return false;
+  }
+
+  // Everything has left. Not so after an error: what a broken socket had is nobody's any more.
+  #settle(): void {
+    const loans = this.#loans;
+    if (loans === null) return;
+    this.#loans = null;
+    for (const loan of loans) this.#buffers.onWritten(loan);
   }
 
   // The socket's own drain event comes only above its high-water mark. An empty write behind the
@@ -93,6 +128,7 @@ export class Outbox {
       return;
     }
     this.#waiting = false;
+    this.#settle();
     this.#onDrain();
   }
 

@@ -20,7 +20,7 @@ const INPUTS_PER_LOOK = 100;
 
 const KEYS = ["action", "status", "body", "reason", "path", "headers", "values"];
 const KEYS_OF_EDITS = [
-  ...["set_request_headers", "set_response_headers"],
+  ...["set_request_headers", "set_response_headers", "add_response_headers"],
   ...["remove_request_headers", "remove_response_headers"],
 ];
 const KEYS_ODD = ["", "__proto__", "constructor", "Action", "header", "\0"];
@@ -104,6 +104,7 @@ function callHost(decision: Decision, chance: Chance): Said {
       () => decision.addHeader(name, value),
       () => decision.editRequest(name, chance.oneIn(4) ? null : value),
       () => decision.editResponse(name, chance.oneIn(4) ? null : value),
+      () => decision.addToResponse(name, value),
       () => decision.setPath(path),
       () => decision.setValue(name, value),
       () => {
@@ -212,6 +213,7 @@ class Judge {
   request(exchange: Exchange, response: LocalResponse | null, said: string): void {
     checkEdits(exchange.requestEdits, said);
     checkEdits(exchange.responseEdits, said);
+    checkEdits(exchange.responseEdits?.added ?? null, said);
     if (response !== null) {
       this.response(exchange, response, said);
       return;
@@ -240,6 +242,7 @@ class Judge {
 
   response(exchange: Exchange, response: LocalResponse, said: string): void {
     checkEdits(exchange.responseEdits, said);
+    checkEdits(exchange.responseEdits?.added ?? null, said);
     checkEdits(new Map(response.headers), said);
     const body = Buffer.from(response.body);
     const edits = exchange.responseEdits;
@@ -254,7 +257,7 @@ class Judge {
   }
 }
 
-function checkEdits(edits: ReadonlyMap<string, string | null> | null, said: string): void {
+function checkEdits(edits: Iterable<readonly [string, string | null]> | null, said: string): void {
   for (const [name, value] of edits ?? []) {
     if (FRAMING.includes(name.toLowerCase())) throw new Finding(`${name} was let through`, said);
     // By codes, since a pattern with /i or /u would fold what is not ASCII.

@@ -10,7 +10,11 @@ import { decisions } from "./decisions.ts";
 import { runFuzzer, showCounts, showFinding } from "./fuzzing.ts";
 import type { Fuzzer } from "./fuzzing.ts";
 import { liveClient } from "./live-client.ts";
+import { liveH2 } from "./live-h2.ts";
 import { liveOrigin } from "./live-origin.ts";
+import { metering, meteringOthers } from "./metering.ts";
+import { liveProxy } from "./live-proxy.ts";
+import { liveTls } from "./live-tls.ts";
 import { modules } from "./modules.ts";
 import { roundTrip } from "./round-trip.ts";
 import { chunkedBodies, requestHeads, responses } from "./wire.ts";
@@ -25,8 +29,13 @@ export function allFuzzers(): readonly Fuzzer[] {
     roundTrip("round-trip"),
     decisions("decisions"),
     modules("modules"),
+    metering("metering"),
+    meteringOthers("metering-others"),
     liveClient("live-client"),
     liveOrigin("live-origin"),
+    liveH2("live-h2"),
+    liveTls("live-tls"),
+    liveProxy("live-proxy"),
   ];
 }
 

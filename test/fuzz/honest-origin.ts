@@ -12,7 +12,7 @@ import { listen, writeInPieces } from "./live.ts";
 
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const BIG = "z".repeat(150_000);
-/** Answered in the plainest way. */
+/** Answered in the plainest way: with what was sent, or "probe". */
 export const PROBE_PATH = "/probe";
 
 /** The field that numbers an origin's answers. */
@@ -56,7 +56,8 @@ export class HonestOrigin {
       onHead: (request) => {
         const hasBody =
           request.get("content-length") !== null || request.get("transfer-encoding") !== null;
-        isEarly = hasBody && this.#chance.oneIn(8);
+        const isProbe = request.target.startsWith(PROBE_PATH);
+        isEarly = hasBody && !isProbe && this.#chance.oneIn(8);
         if (isEarly) void answer(request);
       },
       onComplete: (request) => {
@@ -81,7 +82,9 @@ export class HonestOrigin {
     const chance = this.#chance;
     const number = `${NUMBER_FIELD}: ${++this.#answers}\r\n`;
     if (request.target.startsWith(PROBE_PATH)) {
-      socket.write(`HTTP/1.1 200 OK\r\n${number}content-length: 5\r\n\r\nprobe`);
+      const body = request.body === "" ? "probe" : request.body;
+      const head = `HTTP/1.1 200 OK\r\n${number}content-length: ${body.length}\r\n\r\n`;
+      socket.write(head + body, "latin1");
       return false;
     }
     if (request.upgrade && request.get("upgrade") === "websocket" && !chance.oneIn(3)) {

@@ -3,13 +3,12 @@
 // be whole responses in the order of its requests; what reaches the origin must be requests that
 // llhttp reads in what the client sent; and whoever comes next must be served well.
 
-import type { TestContext } from "node:test";
 import type { Chance } from "../support/chance.ts";
-import { startEdge } from "../support/edge.ts";
 import type { Edge } from "../support/edge.ts";
 import { LlhttpReader } from "../support/llhttp-reader.ts";
 import type { ReadMessage } from "../support/llhttp-reader.ts";
 import { until } from "../support/origin-user.ts";
+import { PATHS, startRoutes } from "./edges.ts";
 import type { Fuzzer } from "./fuzzing.ts";
 import { Grammar } from "./grammar.ts";
 import { HonestOrigin, NUMBER_FIELD, PROBE_PATH } from "./honest-origin.ts";
@@ -18,21 +17,10 @@ import type { Lane } from "./live.ts";
 import { normalForm } from "./round-trip.ts";
 
 const CASES_PER_PROBE = 4;
-const PATHS = [
-  "/a",
-  "/echo",
-  "/respond",
-  "/redirect/x",
-  "/small",
-  "/get-only",
-  "/a/b?c=d",
-  "/none",
-];
 const BIG = "y".repeat(200_000);
 const WEBSOCKET =
   "GET /socket HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
   "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-const SLOW_MS = 1_000;
 
 /** How a client ends: it says so, vanishes, resets, or waits for the gateway to end it. */
 const ENDINGS = ["end", "end", "end", "end", "vanish", "reset"] as const;
@@ -42,46 +30,6 @@ export function liveClient(name: string): Fuzzer {
     const origin = await HonestOrigin.open(t, chance);
     const edge = await startRoutes(t, origin.port);
     return new ClientLane({ edge, origin, count });
-  });
-}
-
-function startRoutes(t: TestContext, originPort: number): Promise<Edge> {
-  const exact = (path: string) => ({ paths: [{ exact: path }] });
-  const prefix = (path: string) => ({ prefix: path });
-  return startEdge(t, {
-    timeouts: { head_ms: SLOW_MS, body_idle_ms: SLOW_MS, idle_ms: SLOW_MS },
-    config: {
-      upstreams: [
-        {
-          name: "origin",
-          targets: [{ address: `127.0.0.1:${originPort}` }],
-          timeouts: { first_byte_ms: 2 * SLOW_MS, idle_ms: 2 * SLOW_MS },
-        },
-      ],
-      routes: [
-        {
-          name: "most",
-          match: { paths: ["/a", "/b.c", "/A", "/~", "/e@f", "/socket", PROBE_PATH].map(prefix) },
-          upstream: "origin",
-          retries: { attempts: 1 },
-          websocket: { idle_ms: 100 },
-        },
-        { name: "echo", match: exact("/echo"), echo: true },
-        { name: "respond", match: exact("/respond"), respond: { status: 200, body: "hello" } },
-        {
-          name: "redirect",
-          match: { paths: [prefix("/redirect")] },
-          redirect: { to: "https://b.example/", status: 308 },
-        },
-        { name: "small", match: exact("/small"), upstream: "origin", body_bytes_max: 10 },
-        {
-          name: "get-only",
-          match: { ...exact("/get-only"), methods: ["GET"] },
-          upstream: "origin",
-          server_timing: true,
-        },
-      ],
-    },
   });
 }
 

@@ -1,5 +1,6 @@
-// HTTP/2 origins: the same request and response rules as with HTTP/1.1 origins, from clients of either
-// protocol, and what only HTTP/2 can do: streams that are refused, reset, or told goodbye.
+// HTTP/2 origins, and what only they can do: many streams on few connections, windows, streams that are
+// refused, reset, or told goodbye. That the rules are those for HTTP/1.1 origins is in
+// test/integration/conformance.test.ts.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -11,7 +12,7 @@ import { startEdge } from "../support/edge.ts";
 import type { Edge } from "../support/edge.ts";
 import { h2Origin } from "../support/h2-origin.ts";
 import type { H2Handler, H2Origin } from "../support/h2-origin.ts";
-import { connectRaw, exchangeRaw, statusOf } from "../support/raw.ts";
+import { connectRaw, exchangeRaw } from "../support/raw.ts";
 
 type Setup = { origin: H2Origin; edge: Edge };
 
@@ -37,31 +38,6 @@ async function through(
 }
 
 const GET = "GET /a?b=c HTTP/1.1\r\nhost: api.test\r\nx-own: 1\r\nconnection: close\r\n\r\n";
-
-test("a request of HTTP/1.1 becomes a stream, and its response comes back", async (t) => {
-  const { origin, edge } = await through(t, (stream) => {
-    stream.respond({ ":status": 201, "x-from": "origin", "set-cookie": ["a=1", "b=2"] });
-    stream.end("hello");
-  });
-  const { text } = await exchangeRaw(t, edge.port, GET);
-  assert.match(text, /^HTTP\/1\.1 201 /);
-  assert.match(text, /\r\nx-from: origin\r\n/);
-  assert.match(text, /\r\nset-cookie: a=1\r\nset-cookie: b=2\r\n/);
-  assert.match(text, /\r\ntransfer-encoding: chunked\r\n[^]*5\r\nhello\r\n0\r\n\r\n$/);
-  const [headers] = origin.requests;
-  assert.deepEqual(
-    [
-      headers[":method"],
-      headers[":path"],
-      headers[":authority"],
-      headers[":scheme"],
-      headers["x-own"],
-    ],
-    ["GET", "/a?b=c", "api.test", "http", "1"],
-  );
-  assert.equal(headers["connection"], undefined);
-  assert.equal(headers["x-forwarded-for"], "127.0.0.1");
-});
 
 test("many requests share one connection", async (t) => {
   const { origin, edge } = await through(t, (stream) => {
@@ -102,21 +78,6 @@ test("bodies pass in both directions with back-pressure", async (t) => {
   client.socket.pause();
   for (let i = 0; i < 500; i++) await new Promise((resolve) => setImmediate(resolve));
   assert.ok(sent < 64 * 1024 * 1024, `${sent} bytes were sent to a client that does not read`);
-});
-
-test("an origin's failures are a bad gateway before the head, and a cut after it", async (t) => {
-  const { NGHTTP2_INTERNAL_ERROR } = http2.constants;
-  const early = await through(t, (stream) => stream.close(NGHTTP2_INTERNAL_ERROR));
-  assert.equal(statusOf((await exchangeRaw(t, early.edge.port, GET)).text), 502);
-  const late = await through(t, (stream) => {
-    stream.respond({ ":status": 200 });
-    stream.write("half");
-    setImmediate(() => stream.destroy(new Error("gone")));
-  });
-  const cut = await exchangeRaw(t, late.edge.port, GET);
-  assert.doesNotMatch(cut.text, /0\r\n\r\n$/, "it is not passed off as complete");
-  const silent = await through(t, () => {}, { upstream: { timeouts: { first_byte_ms: 150 } } });
-  assert.equal(statusOf((await exchangeRaw(t, silent.edge.port, GET)).text), 504);
 });
 
 test("a refused stream is tried again, since the origin did not look at it", async (t) => {
@@ -197,14 +158,4 @@ test("a client that leaves resets the stream", async (t) => {
   client.socket.resetAndDestroy();
   while (edge.finished.length === 0) await new Promise((resolve) => setImmediate(resolve));
   assert.equal(session.destroyed, false, "the connection is kept");
-});
-
-test("an origin that is not there is a bad gateway", async (t) => {
-  const edge = await startEdge(t, {
-    config: {
-      upstreams: [{ name: "origin", protocol: "http2", targets: [{ address: "127.0.0.1:1" }] }],
-      routes: [{ name: "all", upstream: "origin" }],
-    },
-  });
-  assert.equal(statusOf((await exchangeRaw(t, edge.port, GET)).text), 502);
 });

@@ -1,5 +1,6 @@
-// HTTP/2 from clients: the platform's own client, over TLS by ALPN and over clear text with prior
-// knowledge. One behaviour: what holds over HTTP/1.1 holds here, down to what the origin receives.
+// HTTP/2 from clients, and what is its own: the platform's client over TLS by ALPN and over clear text with
+// prior knowledge, windows, streams beside each other, resets, drains. That what holds over HTTP/1.1 holds
+// here is in test/integration/conformance.test.ts.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -13,7 +14,7 @@ import type { Config } from "../../gateway/config/schema.ts";
 import { startEdge, tlsOptions } from "../support/edge.ts";
 import type { Edge } from "../support/edge.ts";
 import { temporaryFolder } from "../support/gateway.ts";
-import { answerWith, ok, rawOrigin } from "../support/raw.ts";
+import { ok, rawOrigin } from "../support/raw.ts";
 import type { OriginScript, RawOrigin } from "../support/raw.ts";
 
 const WAIT_MS = 10_000;
@@ -106,49 +107,6 @@ test("over TLS the client chooses by ALPN, and both protocols are served", async
   assert.match(chunk.toString(), /^HTTP\/1\.1 200 OK/);
 });
 
-test("the origin gets one clean HTTP/1.1 request, and the answer comes back", async (t) => {
-  const answer = `HTTP/1.1 201 Created\r\ncontent-length: 2\r\nset-cookie: a=1\r\nset-cookie: b=2\r\nconnection: x-hop\r\nx-hop: 1\r\n\r\nhi`;
-  const { origin, session } = await forwarding(t, answerWith(answer));
-  const got = await ask(session, {
-    ":path": "/things/%7Ejoe?x=1",
-    ":authority": "api.test",
-    cookie: ["one=1", "two=2"],
-    "x-own": "value",
-    te: "trailers",
-  });
-  assert.deepEqual([got.status, got.body], [201, "hi"]);
-  assert.deepEqual(got.headers["set-cookie"], ["a=1", "b=2"]);
-  assert.equal(got.headers["x-hop"], undefined);
-  assert.match(String(got.headers["x-request-id"]), /^[0-9a-f]{32}$/);
-  const [received] = origin.received;
-  assert.match(received, /^GET \/things\/~joe\?x=1 HTTP\/1\.1\r\nhost: api\.test\r\n/);
-  assert.match(received, /\r\nx-own: value\r\n/);
-  assert.match(received, /\r\ncookie: one=1; two=2\r\n/);
-  assert.match(received, /\r\nx-forwarded-host: api\.test\r\n/);
-  assert.doesNotMatch(received, /\r\n(te|connection|transfer-encoding):/);
-});
-
-test("bodies pass in both directions, with and without a length", async (t) => {
-  const large = Buffer.alloc(3_000_000, "sallyport ");
-  const { origin, session } = await forwarding(t, (socket, received) => {
-    const head = received.slice(0, received.indexOf("\r\n\r\n"));
-    const isWhole = /transfer-encoding: chunked/.test(head)
-      ? received.endsWith("0\r\n\r\n")
-      : received.length >= head.length + 4 + large.length;
-    if (!isWhole) return;
-    socket.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
-    socket.write(`${large.length.toString(16)}\r\n`);
-    socket.write(large);
-    socket.write("\r\n0\r\n\r\n");
-  });
-  const sized = await ask(session, { ":method": "POST", "content-length": large.length }, large);
-  assert.equal(sized.body.length, large.length);
-  const open = await ask(session, { ":method": "POST", ":path": "/open" }, large);
-  assert.ok(Buffer.from(open.body, "latin1").equals(large));
-  assert.match(origin.received.join(""), /\r\ncontent-length: 3000000\r\n/);
-  assert.match(origin.received.join(""), /\r\ntransfer-encoding: chunked\r\n/);
-});
-
 test("a client that does not read holds the origin back", async (t) => {
   const total = 64 * 1024 * 1024;
   const { origin, session } = await forwarding(t, (socket, received) => {
@@ -174,117 +132,6 @@ async function forwardingNothing(t: TestContext): Promise<{ port: number }> {
   return await startEdge(t, { config: { routes: [{ name: "r", respond: {} }] } });
 }
 
-test("what is malformed or ambiguous is refused, and nothing of it reaches the origin", async (t) => {
-  const { origin, edge } = await forwarding(t, answerWith(ok("never")));
-  const bad: readonly (readonly [what: string, headers: [string, string][], status: number])[] = [
-    [
-      "two hosts",
-      [
-        [":authority", "a.test"],
-        ["host", "b.test"],
-      ],
-      400,
-    ],
-    ["user information", [[":authority", "user@a.test"]], 400],
-    [
-      "an absolute path",
-      [
-        [":authority", "a.test"],
-        [":path", "http://evil.test/"],
-      ],
-      400,
-    ],
-    [
-      "a fragment",
-      [
-        [":authority", "a.test"],
-        [":path", "/a#b"],
-      ],
-      400,
-    ],
-    [
-      "a double escape",
-      [
-        [":authority", "a.test"],
-        [":path", "/a/%zz"],
-      ],
-      400,
-    ],
-    [
-      "an unknown method",
-      [
-        [":authority", "a.test"],
-        [":method", "BREW"],
-      ],
-      501,
-    ],
-    [
-      "TRACE",
-      [
-        [":authority", "a.test"],
-        [":method", "TRACE"],
-      ],
-      501,
-    ],
-    [
-      "an unknown expectation",
-      [
-        [":authority", "a.test"],
-        ["expect", "miracles"],
-      ],
-      417,
-    ],
-  ];
-  for (const [what, headers, status] of bad) {
-    const session = await connectTo(t, edge);
-    const all = new Map<string, string>([
-      [":path", "/"],
-      [":method", "GET"],
-      [":scheme", "http"],
-      ...headers,
-    ]);
-    const stream = session.request([...all].flat(), { endStream: true });
-    const answer = await answerOf(stream);
-    if (answer.status === 0) {
-      // nghttp2 was faster: it resets streams whose pseudo headers no request can have.
-      assert.equal(answer.rstCode, http2.constants.NGHTTP2_PROTOCOL_ERROR, what);
-      continue;
-    }
-    assert.equal(answer.status, status, what);
-    assert.equal(answer.headers["content-type"], "application/problem+json", what);
-  }
-  assert.deepEqual(origin.received, []);
-});
-
-test("a body that does not fit its length is not passed off as one", async (t) => {
-  const { origin, session } = await forwarding(t, answerWith(ok("never")));
-  const stream = session.request({ ":method": "POST", "content-length": 10 });
-  stream.end("short");
-  const answer = await answerOf(stream);
-  assert.notEqual(answer.status, 200);
-  assert.equal((origin.received[0] ?? "").endsWith("short") && origin.sockets[0].writable, false);
-});
-
-test("an origin that is cut off resets the stream", async (t) => {
-  const { session } = await forwarding(t, (socket) => {
-    socket.write("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf");
-    setImmediate(() => socket.destroy());
-  });
-  const answer = await ask(session, { ":path": "/" });
-  assert.equal(answer.status, 200);
-  assert.notEqual(answer.rstCode, http2.constants.NGHTTP2_NO_ERROR);
-});
-
-test("nor is a body without a length that is cut off taken for a whole one", async (t) => {
-  const { session } = await forwarding(t, (socket) => {
-    socket.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n");
-    setImmediate(() => socket.destroy());
-  });
-  const answer = await ask(session, { ":path": "/" });
-  assert.deepEqual([answer.status, answer.body], [200, "half"]);
-  assert.equal(answer.rstCode, http2.constants.NGHTTP2_INTERNAL_ERROR);
-});
-
 test("a stream that its client resets ends the request at the origin", async (t) => {
   const { origin, session, edge } = await forwarding(t, () => {});
   const stream = session.request({ ":path": "/" });
@@ -294,29 +141,6 @@ test("a stream that its client resets ends the request at the origin", async (t)
   stream.close(http2.constants.NGHTTP2_CANCEL);
   await gone;
   await until(() => edge.finished.length === 1);
-});
-
-test("HEAD, 204, 304, early hints and the continue of a body", async (t) => {
-  const { session } = await forwarding(t, (socket, received) => {
-    if (received.endsWith("\r\n\r\n")) {
-      socket.write("HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n");
-      const status = received.startsWith("HEAD") ? "200 OK" : "204 No Content";
-      socket.write(`HTTP/1.1 ${status}\r\ncontent-length: 7\r\n\r\n`);
-    }
-  });
-  const stream = session.request({ ":method": "HEAD", ":path": "/" }, { endStream: true });
-  const hints = once(stream, "headers") as Promise<[http2.IncomingHttpHeaders]>;
-  const head = answerOf(stream);
-  const [early] = await hints;
-  assert.deepEqual([early[":status"], early["link"]], [103, "</a.css>"]);
-  const { status, headers, body } = await head;
-  assert.deepEqual([status, headers["content-length"], body], [200, "7", ""]);
-  const echo = await startEdge(t, { http2: true, config: { routes: [{ name: "e", echo: true }] } });
-  const other = await connectTo(t, echo);
-  const waiting = other.request({ ":method": "POST", ":path": "/", expect: "100-continue" });
-  await once(waiting, "continue", { signal: AbortSignal.timeout(WAIT_MS) });
-  waiting.end("now");
-  assert.equal((JSON.parse((await answerOf(waiting)).body) as { body: string }).body, "now");
 });
 
 test("a route's time, a slow body and an idle connection each end by themselves", async (t) => {

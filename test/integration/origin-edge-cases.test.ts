@@ -124,66 +124,6 @@ test("bytes on an idle connection end it, and the next request does not see them
   assert.equal(connectionOfNext(origin), 1);
 });
 
-/** Answers, but closes the first connection under its second request. */
-function stale(how: Ending): OriginScript {
-  return (socket, received, connection) => {
-    if (!received.endsWith("\r\n\r\n") && !received.endsWith("body")) return;
-    const requests = received.split(" HTTP/1.1\r\n").length - 1;
-    if (connection === 0 && requests === 2) socket[how]();
-    else socket.write(connection === 0 ? ok("hi") : NEXT);
-  };
-}
-
-for (const how of ["end", "resetAndDestroy"] as const) {
-  for (const method of ["GET", "DELETE"]) {
-    test(`a stale connection (${how}): ${method} is sent once more, on a new one`, async (t) => {
-      const { origin, edge, counted } = await setup(t, stale(how));
-      const client = await connectRaw(t, edge.port);
-      client.send(`GET /first HTTP/1.1\r\n${HOST}\r\n`);
-      await client.until((text) => text.endsWith("hi"));
-      client.send(`${method} /again HTTP/1.1\r\n${HOST}\r\n`);
-      const text = await client.until((received) => received.endsWith("next"));
-      assert.equal(stable(text), ok("hi") + NEXT);
-      assert.equal(origin.received.length, 2);
-      for (const each of origin.received) assert.equal(each.split("/again").length, 2);
-      assert.deepEqual([counted("retries"), counted("cut")], [1, 0]);
-    });
-  }
-  for (const [what, request] of [
-    ["POST", `POST /again HTTP/1.1\r\n${HOST}content-length: 0\r\n\r\n`],
-    ["PUT with a body", `PUT /again HTTP/1.1\r\n${HOST}content-length: 4\r\n\r\nbody`],
-  ] as const) {
-    test(`a stale connection (${how}): ${what} is not sent twice`, async (t) => {
-      const { origin, edge, counted } = await setup(t, stale(how));
-      const client = await connectRaw(t, edge.port);
-      client.send(`GET /first HTTP/1.1\r\n${HOST}\r\n`);
-      await client.until((text) => text.endsWith("hi"));
-      client.send(request);
-      await client.until((text) => text.includes('"code":"UPSTREAM_RESET"'));
-      assert.equal(origin.received.length, 1);
-      assert.equal(counted("retries"), 0);
-      client.send(`GET /next HTTP/1.1\r\n${HOST}\r\n`);
-      await client.until((text) => text.endsWith("next"));
-      assert.equal(connectionOfNext(origin), 1);
-    });
-  }
-}
-
-test("a connection that is stale again is not tried for ever", async (t) => {
-  let requests = 0;
-  const { origin, edge, counted } = await setup(t, (socket) => {
-    if (requests++ === 0) socket.write(ok("hi"));
-    else socket.end();
-  });
-  const client = await connectRaw(t, edge.port);
-  client.send(`GET /first HTTP/1.1\r\n${HOST}\r\n`);
-  await client.until((text) => text.endsWith("hi"));
-  client.send(`GET /again HTTP/1.1\r\n${HOST}\r\n`);
-  await client.until((text) => text.includes('"code":"UPSTREAM_RESET"'));
-  assert.equal(origin.received.join("").split("/again").length, 3);
-  assert.equal(counted("retries"), 1);
-});
-
 for (const reads of [true, false]) {
   test(`an early answer is relayed at once (the origin ${reads ? "reads" : "stops"})`, async (t) => {
     const uploadBytes = 16 * 1024 * 1024;

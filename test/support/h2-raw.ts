@@ -60,7 +60,8 @@ export function uint32(value: number): Buffer {
 
 /** Fields as literals that enter no table (RFC 7541, 6.2.2). */
 export function literals(fields: readonly (readonly [name: string, value: string])[]): Buffer {
-  const text = (value: string) => Buffer.concat([integer(value.length, 7, 0), Buffer.from(value)]);
+  const text = (value: string) =>
+    Buffer.concat([integer(value.length, 7, 0), Buffer.from(value, "latin1")]);
   return Buffer.concat(fields.flatMap(([name, value]) => [Buffer.of(0), text(name), text(value)]));
 }
 

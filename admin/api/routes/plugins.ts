@@ -141,7 +141,7 @@ type ShownVersion = Readonly<Record<string, unknown>> & { readonly version: stri
 
 function shown(info: PluginVersionInfo): ShownVersion {
   const { name, version, digest, abi, exports, current, routes } = info;
-  const { sizeBytes, createdAt } = info;
+  const { sizeBytes, createdAt, setAside } = info;
   return {
     name,
     version,
@@ -151,6 +151,7 @@ function shown(info: PluginVersionInfo): ShownVersion {
     exports,
     created_at: createdAt,
     current,
+    set_aside: setAside,
     routes,
   };
 }

@@ -1,7 +1,7 @@
 // sallyport plugin ...: shipping plugins and looking at them.
 
-import { readFile } from "node:fs/promises";
 import type { AdminClient } from "../../client.ts";
+import { readModule } from "../author/module-file.ts";
 import { CliError, EXIT, table } from "../output.ts";
 import type { Output } from "../output.ts";
 
@@ -12,8 +12,11 @@ type Version = {
   readonly size_bytes: number;
   readonly created_at: string;
   readonly current: boolean;
+  readonly set_aside: { readonly until: string; readonly reason: string } | null;
   readonly routes: readonly string[];
 };
+
+type Pushed = Version & { readonly took_ms: number; readonly created: boolean };
 
 type Plugin = {
   readonly name: string;
@@ -21,14 +24,6 @@ type Plugin = {
   readonly history: readonly string[];
   readonly versions: readonly Version[];
 };
-
-/** What `inspect` shows; the composition root knows the sandbox. */
-export type InspectModule = (bytes: Uint8Array) => Promise<{
-  readonly digest: string;
-  readonly exports: readonly string[];
-  readonly imports: readonly string[];
-  readonly manifest: unknown;
-}>;
 
 export async function pushCommand(
   file: string,
@@ -40,15 +35,8 @@ export async function pushCommand(
     readonly output: Output;
   },
 ): Promise<number> {
-  const { name, version, attach, output } = options;
-  const query = new URLSearchParams();
-  if (name !== undefined) query.set("name", name);
-  if (version !== undefined) query.set("version", version);
-  const { body } = await client.call<Version & { took_ms: number; created: boolean }>(
-    "POST",
-    `/admin/plugins/load?${query}`,
-    { body: await readModule(file) },
-  );
+  const { attach, output } = options;
+  const body = await pushModule(await readModule(file), client, options);
   let attached: number | null = null;
   if (attach !== undefined) attached = await attachTo(attach, body.name, client);
   output.result({ ...body, attached }, () => {
@@ -63,18 +51,40 @@ export async function pushCommand(
   return EXIT.ok;
 }
 
+/** Stores a module as the next version and makes it current. */
+export async function pushModule(
+  bytes: Uint8Array,
+  client: AdminClient,
+  { name, version }: { readonly name?: string; readonly version?: string },
+): Promise<Pushed> {
+  const query = new URLSearchParams();
+  if (name !== undefined) query.set("name", name);
+  if (version !== undefined) query.set("version", version);
+  const path = `/admin/plugins/load?${query}`;
+  return (await client.call<Pushed>("POST", path, { body: bytes })).body;
+}
+
+// Below the table: the reason is a sentence.
+function setAsideText({ name, version, set_aside: aside }: Version): string[] {
+  if (aside === null) return [];
+  return [`\n${name}@${version} is set aside until ${aside.until}: ${aside.reason}`];
+}
+
+/** All plugins, and which versions do not serve although they are current. */
 export async function listCommand(client: AdminClient, output: Output): Promise<number> {
   const { body } = await client.call<readonly Plugin[]>("GET", "/admin/plugins");
-  output.result(body, () =>
-    table([
-      ["PLUGIN", "CURRENT", "VERSIONS", "ROUTES"],
-      ...body.map(({ name, current, versions }) => [
-        name,
-        current ?? "-",
-        String(versions.length),
-        [...new Set(versions.flatMap(({ routes }) => routes))].join(",") || "-",
-      ]),
-    ]),
+  output.result(
+    body,
+    () =>
+      table([
+        ["PLUGIN", "CURRENT", "VERSIONS", "ROUTES"],
+        ...body.map(({ name, current, versions }) => [
+          name,
+          current ?? "-",
+          String(versions.length),
+          [...new Set(versions.flatMap(({ routes }) => routes))].join(",") || "-",
+        ]),
+      ]) + body.flatMap(({ versions }) => versions.flatMap(setAsideText)).join(""),
   );
   return EXIT.ok;
 }
@@ -141,38 +151,12 @@ export async function rollbackPluginCommand(
   return EXIT.ok;
 }
 
-export async function inspectCommand(
-  file: string,
-  inspect: InspectModule,
-  output: Output,
+/** Adds a plugin to the end of a route's, unless it is there; the revision that has it. */
+export async function attachTo(
+  route: string,
+  plugin: string,
+  client: AdminClient,
 ): Promise<number> {
-  const bytes = await readModule(file);
-  const facts = await inspect(bytes).catch((error: unknown) => {
-    const code = error instanceof Error && "code" in error ? `${String(error.code)}: ` : "";
-    const message = error instanceof Error ? error.message : String(error);
-    throw new CliError(`${file} would be refused: ${code}${message}`, EXIT.no);
-  });
-  output.result({ file, size_bytes: bytes.length, ...facts }, () =>
-    [
-      `${file}: ${bytes.length} bytes, ${facts.digest}`,
-      `exports   ${facts.exports.join(", ")}`,
-      `imports   ${facts.imports.join(", ") || "none"}`,
-      `manifest  ${facts.manifest === null ? "none" : JSON.stringify(facts.manifest)}`,
-    ].join("\n"),
-  );
-  return EXIT.ok;
-}
-
-async function readModule(file: string): Promise<Uint8Array> {
-  try {
-    return await readFile(file);
-  } catch (error) {
-    const reason = error instanceof Error && "code" in error ? String(error.code) : String(error);
-    throw new CliError(`${file} cannot be read: ${reason}`);
-  }
-}
-
-async function attachTo(route: string, plugin: string, client: AdminClient): Promise<number> {
   const path = `/admin/routes/${encodeURIComponent(route)}`;
   const { body, etag } = await client.call<{ plugins?: readonly { plugin: string }[] }>(
     "GET",

@@ -6,8 +6,10 @@ import type { Socket } from "node:net";
 import { beginTurn, turnMs } from "../../base/clock.ts";
 import type { ErrorCode } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
+import { Intake } from "../../base/read-buffers.ts";
 import { Deadline } from "../../base/timer-wheel.ts";
 import { ChunkedDecoder } from "../../wire/chunked.ts";
+import { headText } from "../../wire/head-text.ts";
 import { Outbox } from "../../wire/outbox.ts";
 import { isHopelessPrefix, isLineTooLong, parseRequestHead } from "../../wire/request-head.ts";
 import type { RequestHead } from "../../wire/request-head.ts";
@@ -23,19 +25,12 @@ export class H1Connection implements Downstream {
   readonly #outbox: Outbox;
   readonly #deadline: Deadline;
   readonly #requestDeadline: Deadline;
+  readonly #intake: Intake;
   readonly #onChunk = (bytes: Buffer, from: number, to: number): void => {
-    if (this.#isLent && this.#own === null && to - from > LIMITS.smallBodyBytesMax) {
-      // Larger runs are written without a copy, and the shared buffer is only lent for this read.
-      const copy = Buffer.from(bytes.subarray(from, to));
-      this.#consumer?.onBody(copy, 0, copy.length);
-    } else {
-      this.#consumer?.onBody(bytes, from, to);
-    }
+    this.#consumer?.onBody(this.#intake.lasting(bytes, from, to), from, to);
   };
   /** The bytes being looked at are in a buffer that the next read writes over. */
   #isLent = false;
-  /** The borrowed buffer of a large body; null while the shared one is read into. */
-  #own: Buffer | null = null;
   #state = HEAD;
   #server: RequestServer | null = null;
   #consumer: BodyConsumer | null = null;
@@ -58,9 +53,10 @@ export class H1Connection implements Downstream {
     beginTurn();
     this.host = host;
     this.peer = peer;
+    this.#intake = new Intake(host.buffers);
     const socket = open({
       onread: {
-        buffer: () => this.#own ?? host.buffers.shared,
+        buffer: () => this.#intake.nextBuffer(),
         callback: (count, buffer) => this.#onRead(count, buffer as Buffer),
       },
       onData: (chunk) => {
@@ -69,12 +65,13 @@ export class H1Connection implements Downstream {
       },
     });
     this.#socket = socket;
-    this.#outbox = new Outbox(socket, () => this.#onDrain());
+    this.#outbox = new Outbox(socket, host.buffers, () => this.#onDrain());
     this.#deadline = new Deadline(() => this.#onDeadline());
     this.#requestDeadline = new Deadline(() => this.#server?.onTimeout());
     socket.on("end", () => this.#onInputEnd());
     socket.on("error", () => this.#close());
     socket.on("close", () => this.#close());
+    socket.on("close", () => this.#intake.close());
     this.#arm(host.timeouts.headMs);
   }
 
@@ -107,8 +104,8 @@ export class H1Connection implements Downstream {
       this.#socket.write("HTTP/1.1 100 Continue\r\n\r\n", "latin1");
     }
     if (this.#framing !== "tunnel") this.#arm(this.host.timeouts.bodyIdleMs);
-    this.#unpark();
-    this.resumeBody();
+    // An origin that is behind with what was parked asks for more when it has caught up.
+    if (this.#unpark()) this.resumeBody();
   }
 
   resumeBody(): void {
@@ -269,7 +266,7 @@ export class H1Connection implements Downstream {
 
   // Returns what is left of the bytes when the next request may be taken, null otherwise.
   #takeHead(bytes: Buffer, seen: number): Buffer | null {
-    const text = bytes.latin1Slice(0, Math.min(bytes.length, LIMITS.headBytesMax));
+    const text = headText(bytes, 0, Math.min(bytes.length, LIMITS.headBytesMax));
     const end = text.indexOf("\r\n\r\n");
     if (end === -1) {
       this.#awaitHead(bytes, text, seen);
@@ -309,16 +306,12 @@ export class H1Connection implements Downstream {
     this.#head = head;
     this.#responding = false;
     this.#framing = "none";
-    this.#parked = rest === null ? null : this.#keep(rest);
     this.host.wheel.disarm(this.#deadline);
-    if (head.hasBody) {
-      this.#state = BODY;
-      this.#remaining = head.contentLength;
-      this.#decoder = head.chunked ? new ChunkedDecoder() : null;
-      if (this.#isParkingFull()) this.#pause();
-    } else {
-      this.#state = ANSWER;
-    }
+    this.#state = head.hasBody ? BODY : ANSWER;
+    this.#remaining = head.contentLength;
+    this.#decoder = head.chunked ? new ChunkedDecoder() : null;
+    if (rest !== null && head.hasBody) this.#parkBody(rest);
+    else this.#parked = rest === null ? null : this.#keep(rest);
     this.#server = this.host.serve(this, head);
     this.#server.start();
   }
@@ -342,35 +335,35 @@ export class H1Connection implements Downstream {
     else this.resumeBody();
   }
 
-  #feed(bytes: Buffer): void {
+  // False: its consumer is behind, and asks for more.
+  #feed(bytes: Buffer): boolean {
     const consumer = this.#consumer;
-    if (consumer === null) return;
+    if (consumer === null) return true;
     const end = this.#feedBody(bytes);
     // Its consumer has refused it.
-    if (this.#state !== BODY) return;
+    if (this.#state !== BODY) return true;
     if (end === -1) {
       this.#failRequest("BAD_CHUNK", "malformed chunked body");
-      return;
+      return true;
     }
     const complete = this.#decoder === null ? this.#remaining === 0 : this.#decoder.done;
     if (complete) {
       this.#state = ANSWER;
       this.#consumer = null;
       this.host.wheel.disarm(this.#deadline);
-      if (end < bytes.length) this.#parked = this.#keep(bytes.subarray(end));
-      const own = this.#own;
-      this.#own = null;
-      // A buffer that the origin's socket still refers to is left to the garbage collector.
-      if (consumer.onBodyEnd() && own !== null) this.host.buffers.give(own);
-      return;
+      if (end < bytes.length) this.#parked = Buffer.from(bytes.subarray(end));
+      // First: at its end the consumer may answer, and the next request be taken.
+      this.#intake.giveUp();
+      consumer.onBodyEnd();
+      return true;
     }
     if (this.#framing !== "tunnel") this.#arm(this.host.timeouts.bodyIdleMs);
-    if (!consumer.flushBody()) {
-      // Not the client is slow, the origin is: its own deadline runs.
-      this.host.wheel.disarm(this.#deadline);
-      this.#pause();
-    }
-    if (this.#isLent) this.#own ??= this.host.buffers.take();
+    this.#intake.expectMore(bytes, bytes.length);
+    if (consumer.flushBody()) return true;
+    // Not the client is slow, the origin is: its own deadline runs.
+    this.host.wheel.disarm(this.#deadline);
+    this.#pause();
+    return false;
   }
 
   #feedBody(bytes: Buffer): number {
@@ -389,14 +382,22 @@ export class H1Connection implements Downstream {
     const complete = this.#decoder === null ? this.#remaining === 0 : this.#decoder.done;
     if (end === -1 || !complete) return;
     this.#state = ANSWER;
-    this.#parked = end === parked.length ? null : parked.subarray(end);
+    this.#parked = end === parked.length ? null : Buffer.from(parked.subarray(end));
+    this.#intake.giveUp();
   }
 
-  #unpark(): void {
+  #unpark(): boolean {
     const parked = this.#parked;
-    if (parked === null) return;
+    if (parked === null) return true;
     this.#parked = null;
-    this.#feed(parked);
+    this.#intake.unpark();
+    return this.#feed(parked);
+  }
+
+  // What has come of a body that nobody has asked for yet; of a large one no more is read till then.
+  #parkBody(rest: Buffer): void {
+    this.#parked = this.#isLent ? this.#intake.park(rest) : rest;
+    if (rest.length > LIMITS.smallBodyBytesMax) this.#pause();
   }
 
   #park(chunk: Buffer): void {
@@ -485,7 +486,6 @@ export class H1Connection implements Downstream {
     this.host.wheel.remove(this.#deadline);
     this.host.wheel.remove(this.#requestDeadline);
     this.#parked = null;
-    this.#own = null;
     const server = this.#server;
     this.#server = null;
     this.#consumer = null;

@@ -13,20 +13,24 @@ import { requestText, responseHeaders } from "../../wire/h2-fields.ts";
 import { parseRequestHead } from "../../wire/request-head.ts";
 import type { RequestHead } from "../../wire/request-head.ts";
 import type { Peer, RequestServer } from "../downstream.ts";
+import { ByteBudget, SecondBudget } from "./flood-watch.ts";
+import type { FloodWatch, Watched } from "./flood-watch.ts";
 import { H2Stream } from "./stream.ts";
 
 const { NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_NO_ERROR } = http2.constants;
-const RESET_WINDOW_MS = 1_000;
 
 /** What a session needs of the listener it came through. */
 export interface H2Host {
   readonly wheel: TimerWheel;
   readonly scheme: "http" | "https";
+  readonly floods: FloodWatch;
   readonly timeouts: { readonly bodyIdleMs: number; readonly idleMs: number };
   /** Makes the server of a request; the stream then starts it. */
   serveStream(stream: H2Stream, head: RequestHead): RequestServer;
   /** Head and body of the response that refuses a request without a usable head. */
   refusalParts(code: ErrorCode): { readonly head: string; readonly body: string };
+  /** The client floods, or breaks the protocol; its session ends. */
+  onAbused(): void;
   onSessionClosed(session: H2Session): void;
 }
 
@@ -48,29 +52,34 @@ const OPTIONS: http2.ServerSessionOptions = {
   },
 };
 
-export class H2Session {
+export class H2Session implements Watched {
   readonly peer: Peer;
+  /** What streams tell of their bytes. */
+  readonly bytes = new ByteBudget(turnMs());
   readonly #host: H2Host;
+  readonly #socket: Socket;
   readonly #session: ServerHttp2Session;
   readonly #streams = new Set<H2Stream>();
   readonly #idle: Deadline;
-  #resets = 0;
-  #resetsSinceMs = 0;
+  readonly #resets = new SecondBudget(LIMITS.h2ResetsPerSecondMax);
+  readonly #tiny = new SecondBudget(LIMITS.h2TinyPerSecondMax);
 
   /** Over a socket on which the client speaks HTTP/2; what was read of it must be in its buffer. */
   constructor(host: H2Host, socket: Socket, peer: Peer) {
     beginTurn();
     this.#host = host;
+    this.#socket = socket;
     this.peer = peer;
     this.#idle = new Deadline(() => this.#onIdle());
     socket.on("error", () => {});
     // A client that ended its half can say no more, not even that it takes more: it is gone.
     socket.allowHalfOpen = false;
     this.#session = http2.performServerHandshake(socket, OPTIONS);
-    this.#session.on("error", () => {});
+    this.#session.on("error", (error) => this.#onError(error));
     this.#session.on("frameError", () => {});
     this.#session.on("stream", (stream, _headers, _flags, raw) => this.#onStream(stream, raw));
     this.#session.on("close", () => this.#onClose());
+    host.floods.add(this);
     this.#armIdle();
   }
 
@@ -96,20 +105,39 @@ export class H2Session {
     this.#session.destroy();
   }
 
+  /** Called now and then: frames that are no event here show as bytes. */
+  look(nowMs: number): void {
+    if (this.bytes.isExceeded(nowMs, this.#socket.bytesRead)) this.#cut();
+  }
+
   #onStream(stream: ServerHttp2Stream, raw: readonly string[]): void {
     beginTurn();
     stream.on("error", () => {});
+    if (!stream.endAfterHeaders) this.#countTiny(stream);
     const translated = requestText(raw, stream.endAfterHeaders);
     const head = "fault" in translated ? translated.fault : parseRequestHead(translated.text);
     if (typeof head === "string") {
       this.#refuse(stream, head);
       return;
     }
+    this.bytes.head(head.fields.text.length);
     const own = new H2Stream(this, stream, head);
     this.#streams.add(own);
     this.#host.wheel.disarm(this.#idle);
     stream.once("close", () => this.#onStreamClosed(own, stream));
     own.serve(this.#host.serveStream(own, head));
+  }
+
+  // Counted as they come and not as they are read: a stream that nobody reads yet would take 100,000
+  // frames of one byte, 20 MB and a fifth of a second.
+  #countTiny(stream: ServerHttp2Stream): void {
+    const push = stream.push;
+    stream.push = (chunk: Buffer | null, encoding) => {
+      if (chunk !== null && chunk.length < LIMITS.h2TinyBytes && this.#tiny.isExceeded(turnMs())) {
+        this.#cut();
+      }
+      return push.call(stream, chunk, encoding);
+    };
   }
 
   #onStreamClosed(own: H2Stream, stream: ServerHttp2Stream): void {
@@ -120,40 +148,54 @@ export class H2Session {
 
   // Resets that the client provokes cost as much as those that it sends (CVE-2025-8671).
   #countReset(): void {
-    const nowMs = beginTurn();
-    if (nowMs - this.#resetsSinceMs > RESET_WINDOW_MS) {
-      this.#resets = 0;
-      this.#resetsSinceMs = nowMs;
-    }
-    this.#resets++;
-    if (this.#resets <= LIMITS.h2ResetsPerSecondMax || this.#session.destroyed) return;
+    if (this.#resets.isExceeded(beginTurn())) this.#cut();
+  }
+
+  #cut(): void {
+    if (this.#session.destroyed) return;
+    this.#host.onAbused();
     this.#session.goaway(NGHTTP2_ENHANCE_YOUR_CALM);
     this.#session.destroy();
+    this.#armIdle();
+  }
+
+  // What nghttp2 ended: its own bounds on floods, and frames that break the protocol.
+  #onError({ code }: NodeJS.ErrnoException): void {
+    if (code?.startsWith("ERR_HTTP2_") === true) this.#host.onAbused();
   }
 
   #refuse(stream: ServerHttp2Stream, code: ErrorCode): void {
     const { head, body } = this.#host.refusalParts(code);
+    if (!stream.endAfterHeaders) this.bytes.unread();
+    this.#countReset();
+    // It may have been taken back, or its session ended, within the read that brought it.
+    if (stream.destroyed || stream.closed) return;
     stream.respond(responseHeaders(head));
     stream.end(body);
     // A body that was announced is not read: node:http2 resets the stream once the answer has left.
   }
 
   #armIdle(): void {
-    this.#host.wheel.arm(this.#idle, turnMs(), this.#host.timeouts.idleMs);
+    const { closed, destroyed } = this.#session;
+    const delayMs = closed || destroyed ? LIMITS.lingerMs : this.#host.timeouts.idleMs;
+    this.#host.wheel.arm(this.#idle, turnMs(), delayMs);
   }
 
-  // Says so first; a client that then does not go, or lets no refusal leave, is not waited for.
+  // Says so first; a client that then does not go, or lets no refusal leave, is not waited for. A
+  // session that is destroyed waits for its socket, which waits for the client.
   #onIdle(): void {
-    if (this.#session.closed) {
-      this.#session.destroy();
+    if (this.#session.destroyed) {
+      this.#socket.destroy();
       return;
     }
-    this.#session.close();
-    this.#host.wheel.arm(this.#idle, turnMs(), LIMITS.lingerMs);
+    if (this.#session.closed) this.#session.destroy();
+    else this.#session.close();
+    this.#armIdle();
   }
 
   #onClose(): void {
     this.#host.wheel.remove(this.#idle);
+    this.#host.floods.remove(this);
     this.#host.onSessionClosed(this);
   }
 }

@@ -16,6 +16,7 @@ import {
 import type { RequestHead } from "../../wire/request-head.ts";
 import type { BodyFraming } from "../../wire/response-head.ts";
 import type { Downstream, Peer, RequestServer } from "../downstream.ts";
+import type { ByteBudget } from "./flood-watch.ts";
 
 const { NGHTTP2_NO_ERROR } = http2.constants;
 
@@ -25,6 +26,7 @@ export interface H2StreamHost {
   readonly scheme: "http" | "https";
   readonly peer: Peer;
   readonly bodyIdleMs: number;
+  readonly bytes: ByteBudget;
 }
 
 export class H2Stream implements Downstream {
@@ -39,6 +41,8 @@ export class H2Stream implements Downstream {
   #server: RequestServer | null = null;
   #inputEnded: boolean;
   #reading = false;
+  #unflushedBytes = 0;
+  #flushesLater = false;
   #isTunnel = false;
   /** Trailers can still be said after the body. */
   #mayTrail = false;
@@ -93,6 +97,8 @@ export class H2Stream implements Downstream {
   readBody(): void {
     const server = this.#server;
     if (server === null || this.#reading) return;
+    // An empty body can have ended before anybody listened, and its end is not told again.
+    if (this.#stream.readableEnded && !this.#stream.aborted) this.#inputEnded = true;
     // A handshake has no body: what comes behind it is for the one who agrees to it.
     if (this.#inputEnded || (this.#head.websocket && !this.#isTunnel)) {
       server.onBodyEnd();
@@ -137,7 +143,9 @@ export class H2Stream implements Downstream {
 
   sendBody(bytes: Buffer, from: number, to: number): void {
     // Copied: the stream keeps it until the client's window opens, the reader's buffer is only lent.
-    if (from < to && this.#isOpen) this.#stream.write(Buffer.from(bytes.subarray(from, to)));
+    if (from >= to || !this.#isOpen) return;
+    this.#host.bytes.sent(to - from);
+    this.#stream.write(Buffer.from(bytes.subarray(from, to)));
   }
 
   flush(): boolean {
@@ -157,7 +165,8 @@ export class H2Stream implements Downstream {
       this.#armStall();
       this.#stream.end();
     }
-    if (!this.#inputEnded) this.#refuseRest();
+    // With trailers the end of the stream comes behind the body's, and so must the refusal.
+    if (!this.#inputEnded && !this.#mayTrail) this.#refuseRest();
     return true;
   }
 
@@ -183,9 +192,29 @@ export class H2Stream implements Downstream {
 
   #onData(chunk: Buffer): void {
     beginTurn();
+    this.#host.bytes.body(chunk.length);
     const server = this.#server;
     if (server === null) return;
     server.onBody(chunk, 0, chunk.length);
+    this.#unflushedBytes += chunk.length;
+    if (this.#unflushedBytes > LIMITS.bodyHighWaterBytes) this.#flushBody();
+    else if (!this.#flushesLater) {
+      this.#flushesLater = true;
+      setImmediate((stream: H2Stream) => stream.#onReadEnd(), this);
+    }
+  }
+
+  // What came with one read leaves with one write: frames of a few bytes would cost a system call each
+  // (bench: flood).
+  #onReadEnd(): void {
+    this.#flushesLater = false;
+    if (!this.#inputEnded) this.#flushBody();
+  }
+
+  #flushBody(): void {
+    this.#unflushedBytes = 0;
+    const server = this.#server;
+    if (server === null) return;
     if (server.flushBody()) {
       this.#armBody();
     } else {
@@ -196,8 +225,9 @@ export class H2Stream implements Downstream {
 
   #onInputEnd(): void {
     beginTurn();
-    // A reset ends the readable half as well, and is no end of a body.
-    if (this.#stream.aborted) return;
+    // A reset ends the readable half as well, and is no end of a body. Not `aborted`: a HEAD is not that
+    // even so, since node:http2 has ended its writable half from the first.
+    if (!this.#isOpen) return;
     this.#inputEnded = true;
     this.#host.wheel.disarm(this.#bodyDeadline);
     this.#server?.onBodyEnd();
@@ -221,7 +251,9 @@ export class H2Stream implements Downstream {
   }
 
   #sendTrailers(): void {
-    if (this.#isOpen) this.#stream.sendTrailers(trailerHeaders(this.#trailers));
+    if (!this.#isOpen) return;
+    this.#stream.sendTrailers(trailerHeaders(this.#trailers));
+    if (!this.#inputEnded) this.#refuseRest();
   }
 
   #onClose(): void {
@@ -229,6 +261,7 @@ export class H2Stream implements Downstream {
     this.#host.wheel.remove(this.#requestDeadline);
     this.#host.wheel.remove(this.#bodyDeadline);
     this.#host.wheel.remove(this.#stallDeadline);
+    if (!this.#inputEnded) this.#host.bytes.unread();
     const server = this.#server;
     this.#server = null;
     if (!this.#ended) server?.onClientGone();

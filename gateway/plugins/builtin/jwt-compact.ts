@@ -2,6 +2,8 @@
 // JOSE libraries forgive white space, padding and stray bits; then one token has many spellings,
 // and what was checked is not what was compared. Everything else is refused before any decoding.
 
+import { ownText } from "./credentials.ts";
+
 /** Characters of a token at most. */
 export const TOKEN_CHARS_MAX = 8192;
 const KID_CHARS_MAX = 512;
@@ -46,6 +48,26 @@ function isSegment(text: string, start: number, end: number): boolean {
 
 /** What the choice of a key depends on. Every other header parameter is ignored. */
 export type JoseHeader = { readonly alg: string; readonly kid: string | null };
+
+/**
+ * Reads protected headers and remembers the last one: the tokens of an issuer begin alike, and the same
+ * text means the same.
+ */
+export class HeaderReader {
+  #segment = "";
+  #header: JoseHeader | null = null;
+
+  /** As `readJoseHeader`. */
+  read(token: string): JoseHeader | null {
+    const length = this.#segment.length;
+    const isSame = length > 0 && token.startsWith(this.#segment) && token[length] === ".";
+    if (isSame) return this.#header;
+    this.#header = readJoseHeader(token);
+    // A copy: a slice would keep the whole request's text alive.
+    this.#segment = ownText(token.slice(0, token.indexOf(".")));
+    return this.#header;
+  }
+}
 
 /**
  * Reads the protected header of a token that passed `isCompactJws`. Null when it is malformed or

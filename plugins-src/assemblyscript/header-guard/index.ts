@@ -1,26 +1,31 @@
 // Lets a request pass only with the right value in a header. For demonstration: real keys belong to
-// the built-in key-auth, which keeps hashes and not the keys.
+// the built-in key-auth or to api-key-tiers, which keep hashes and not the keys.
 
-import { Config, Request, Values, deny } from "../sdk/index";
+import { Decision, Policy, Request, Table, checkConfig, decideRequest } from "../sdk/index";
 
-export function on_config(): i32 {
-  // The host knows what a header's name is: it fails the call on any other text, and drops what the
-  // check of a configuration decides.
-  Request.removeHeader(Config.getOr("header", "x-demo-key"));
-  return 0;
-}
+class HeaderGuard extends Policy {
+  name: string;
+  wanted: string;
 
-export function on_request(): i32 {
-  const name = Config.getOr("header", "x-demo-key");
-  const wanted = Config.getOr("value", "open sesame");
-  const given = Request.header(name);
-  if (given === null) {
-    deny(403, "The gate is closed: send the header " + name + ".\n", name + " is missing");
-  } else if (given != wanted) {
-    deny(403, "The gate is closed: wrong " + name + ".\n", name + " has a wrong value");
-  } else {
-    Request.removeHeader(name);
-    Values.set("gate", "open");
+  constructor(config: Table) {
+    super();
+    this.name = config.at("header").headerName("x-demo-key");
+    this.wanted = config.at("value").text("open sesame");
   }
-  return 0;
+
+  onRequest(): Decision {
+    const given = Request.header(this.name);
+    if (given === null) {
+      return Decision.deny(403, "The gate is closed: send the header " + this.name + ".\n")
+        .because(this.name + " is missing");
+    }
+    if (given != this.wanted) {
+      return Decision.deny(403, "The gate is closed: wrong " + this.name + ".\n")
+        .because(this.name + " has a wrong value");
+    }
+    return Decision.pass().removeRequestHeader(this.name).setValue("gate", "open");
+  }
 }
+
+export function on_config(): i32 { return checkConfig<HeaderGuard>(); }
+export function on_request(): i32 { return decideRequest<HeaderGuard>(); }

@@ -1,9 +1,11 @@
-// The smallest useful plugin: greets in a response header, and tells the upstream who greeted.
+// The smallest useful plugin: greets in a response header, and tells the upstream who greeted. Larger
+// ones are classes with a typed configuration; header-guard shows how.
 
-import { Config, Request, Response } from "../sdk/index";
+import { Config, Decision } from "../sdk/index";
 
 export function on_request(): i32 {
-  Response.setHeader("x-hello", Config.getOr("greeting", "hello from a plugin"));
-  Request.setHeader("x-greeted-by", "hello");
-  return 0;
+  return Decision.pass()
+    .setResponseHeader("x-hello", Config.getOr("greeting", "hello from a plugin"))
+    .setRequestHeader("x-greeted-by", "hello")
+    .carryOut();
 }

@@ -1,12 +1,18 @@
-//! The guest's allocator: it hands out memory from the front, and begins again when everything was
-//! given back, as it is at the end of most calls. A tenth of the code of Rust's own; what a plugin
-//! keeps in a static holds up the rest, until the gateway replaces an instance that has grown.
+//! The guest's allocator: it hands out memory from the front, and begins again behind what is kept
+//! when everything of a call was given back, as it is at the end of most. A tenth of the code of
+//! Rust's own; what a plugin puts into a static during a call holds up the rest, until the gateway
+//! replaces an instance that has grown.
 
+use core::arch::wasm32::{memory_grow, memory_size};
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::ptr::{null_mut, NonNull};
 
 const PAGE: usize = 65_536;
+/// The gateway replaces an instance whose memory has grown to more than twice its first size. The
+/// first size therefore has room for a policy read from a long configuration; pages that are not
+/// touched cost nothing.
+const FIRST_PAGES: usize = 8;
 
 extern "C" {
     // Where the linker put the end of stack and statics.
@@ -14,7 +20,10 @@ extern "C" {
 }
 
 struct Heap {
+    /// Everything before it stays.
+    floor: Cell<usize>,
     next: Cell<usize>,
+    /// Blocks behind the floor that are in use.
     live: Cell<usize>,
 }
 
@@ -23,14 +32,28 @@ unsafe impl Sync for Heap {}
 
 #[global_allocator]
 static HEAP: Heap = Heap {
+    floor: Cell::new(0),
     next: Cell::new(0),
     live: Cell::new(0),
 };
 
+/// Called when an instance starts; where the memory may not grow, it does with what there is.
+#[no_mangle]
+pub extern "C" fn _initialize() {
+    memory_grow(0, FIRST_PAGES.saturating_sub(memory_size(0)));
+}
+
+/// What is allocated now stays for the instance's life.
+pub fn keep() {
+    HEAP.floor.set(HEAP.next.get());
+    HEAP.live.set(0);
+}
+
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if self.live.get() == 0 {
-            self.next.set(&__heap_base as *const u8 as usize);
+            let base = &__heap_base as *const u8 as usize;
+            self.next.set(self.floor.get().max(base));
         }
         let start = (self.next.get() + layout.align() - 1) & !(layout.align() - 1);
         if !self.take_until(start, layout.size()) {
@@ -41,6 +64,9 @@ unsafe impl GlobalAlloc for Heap {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        if self.is_kept(block) {
+            return;
+        }
         self.live.set(self.live.get() - 1);
         if self.is_last(block, layout.size()) {
             self.next.set(block as usize);
@@ -48,7 +74,8 @@ unsafe impl GlobalAlloc for Heap {
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if self.is_last(block, layout.size()) && self.take_until(block as usize, size) {
+        let is_last = !self.is_kept(block) && self.is_last(block, layout.size());
+        if is_last && self.take_until(block as usize, size) {
             return block;
         }
         let moved = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
@@ -62,6 +89,10 @@ unsafe impl GlobalAlloc for Heap {
 }
 
 impl Heap {
+    fn is_kept(&self, block: *mut u8) -> bool {
+        (block as usize) < self.floor.get()
+    }
+
     fn is_last(&self, block: *mut u8, size: usize) -> bool {
         block as usize + size == self.next.get()
     }
@@ -72,10 +103,10 @@ impl Heap {
             Some(end) => end,
             None => return false,
         };
-        let bytes = core::arch::wasm32::memory_size(0) * PAGE;
+        let bytes = memory_size(0) * PAGE;
         if end > bytes {
             let pages = (end - bytes + PAGE - 1) / PAGE;
-            if core::arch::wasm32::memory_grow(0, pages) == usize::MAX {
+            if memory_grow(0, pages) == usize::MAX {
                 return false;
             }
         }

@@ -1,145 +1,140 @@
-//! The Sallyport SDK for Rust: what a plugin may ask of a request and say about it. Values are read
-//! when they are asked for, so a plugin pays only for what it looks at. abi.md has the bounds of
-//! everything here. No crate is needed: a plugin includes it as a module,
-//! `#[path = "../sdk/lib.rs"] mod sallyport;`.
-#![allow(dead_code)] // A plugin uses a part of it.
+//! The Sallyport SDK for Rust. A plugin is a type that is made of its configuration, once, and then
+//! decides about requests and responses; `export!` exports it. Values are read when they are asked
+//! for, so a plugin pays only for what it looks at. abi.md has the bounds of everything here. Where
+//! nothing builds it as a crate, a plugin includes it as a module:
+//! `#[macro_use] #[path = "../sdk/lib.rs"] mod sdk;`.
+//!
+//! ```ignore
+//! use sallyport::{export, Decision, Policy, Request, Table};
+//!
+//! struct Tier {
+//!     wanted: String,
+//! }
+//!
+//! impl Policy for Tier {
+//!     fn new(config: &Table) -> Self {
+//!         Tier { wanted: config.at("tier").text("gold") }
+//!     }
+//!
+//!     fn on_request(&self, request: &Request) -> Decision {
+//!         match request.header("x-tier") {
+//!             Some(tier) if tier == self.wanted => Decision::pass(),
+//!             _ => Decision::deny(403, "Not for you.\n").because("another tier"),
+//!         }
+//!     }
+//! }
+//!
+//! export!(Tier: on_request);
+//! ```
+#![allow(dead_code, unused_imports, unused_macros)] // A plugin uses a part of it.
 
+pub mod clock;
+pub mod config;
+mod decision;
+#[cfg(not(target_arch = "wasm32"))]
+mod fake;
+pub mod grants;
+pub mod hash;
+#[cfg(target_arch = "wasm32")]
 mod heap;
 mod host;
-mod json;
+pub mod json;
+mod number;
+pub mod path;
+mod request;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+pub mod text;
 
-/// What can be asked of the request. A header, parameter or claim that is missing or empty is `None`.
-pub mod request {
-    use super::host::{self, give, take};
+use std::cell::Cell;
 
-    pub fn method() -> String {
-        take(unsafe { host::request_method() }).unwrap_or_default()
+pub use config::Table;
+pub use decision::{Decision, ResponseEdits};
+pub use request::{Request, Response};
+
+/// What a plugin is: made of its configuration, asked about requests and responses.
+pub trait Policy: Sized {
+    /// Reads the configuration. What is wrong is noted by `config` itself, all of it; the policy is
+    /// then dropped without being asked.
+    fn new(config: &Table) -> Self;
+
+    fn on_request(&self, _request: &Request) -> Decision {
+        Decision::pass()
     }
 
-    /// In normal form: decoded once, without dot segments.
-    pub fn path() -> String {
-        take(unsafe { host::request_path() }).unwrap_or_default()
+    /// Runs for the upstream's responses and for those made here, the plugin's own too.
+    fn on_response(&self, _request: &Request, _response: &Response) -> ResponseEdits {
+        ResponseEdits::none()
     }
 
-    /// Raw, without the question mark.
-    pub fn query() -> String {
-        take(unsafe { host::request_query() }).unwrap_or_default()
+    /// For `export!`: what the exports of this name are.
+    fn export_config() -> i32 {
+        kept::<Self>(|_| 0)
     }
 
-    pub fn host() -> String {
-        take(unsafe { host::request_host() }).unwrap_or_default()
+    fn export_request() -> i32 {
+        kept::<Self>(|policy| policy.on_request(&Request::of_this_call()).carry_out())
     }
 
-    pub fn scheme() -> String {
-        take(unsafe { host::request_scheme() }).unwrap_or_default()
-    }
-
-    pub fn client_ip() -> String {
-        take(unsafe { host::request_client_ip() }).unwrap_or_default()
-    }
-
-    /// What the TLS handshake said: "version", "server_name", "client_subject"; abi.md has them all.
-    pub fn tls(name: &str) -> Option<String> {
-        take(unsafe { host::request_tls(give(name)) })
-    }
-
-    pub fn id() -> String {
-        take(unsafe { host::request_id() }).unwrap_or_default()
-    }
-
-    pub fn route() -> String {
-        take(unsafe { host::request_route() }).unwrap_or_default()
-    }
-
-    /// Who an authentication plugin before this one found the caller to be.
-    pub fn consumer() -> Option<String> {
-        take(unsafe { host::request_consumer() })
-    }
-
-    pub fn query_param(name: &str) -> Option<String> {
-        take(unsafe { host::request_query_param(give(name)) })
-    }
-
-    pub fn header(name: &str) -> Option<String> {
-        take(unsafe { host::request_header(give(name)) })
-    }
-
-    /// A parameter of the route's path pattern.
-    pub fn param(name: &str) -> Option<String> {
-        take(unsafe { host::request_param(give(name)) })
-    }
-
-    /// A claim of the verified token: text as it is, everything else as JSON.
-    pub fn claim(name: &str) -> Option<String> {
-        take(unsafe { host::request_claim(give(name)) })
-    }
-
-    pub fn set_header(name: &str, value: &str) {
-        unsafe { host::set_request_header(give(name), give(value)) }
-    }
-
-    pub fn remove_header(name: &str) {
-        unsafe { host::remove_request_header(give(name)) }
-    }
-
-    pub fn set_path(path: &str) {
-        unsafe { host::set_path(give(path)) }
+    fn export_response() -> i32 {
+        kept::<Self>(|policy| {
+            let (request, response) = (Request::of_this_call(), Response::of_this_call());
+            policy.on_response(&request, &response).carry_out()
+        })
     }
 }
 
-/// What can be asked of and said about the response.
-pub mod response {
-    use super::host::{self, give, take};
+/// Exports a policy: `export!(Tier: on_request)`, `export!(Tier: on_request, on_response)`.
+// It names nothing of the SDK but what a policy imports, so that it does not matter where that is.
+#[macro_export]
+macro_rules! export {
+    ($policy:ty: $($phase:ident),+) => {
+        #[no_mangle]
+        pub extern "C" fn on_config() -> i32 {
+            <$policy as Policy>::export_config()
+        }
 
-    /// 0 outside of `on_response`.
-    pub fn status() -> u16 {
-        unsafe { host::response_status() as u16 }
-    }
-
-    pub fn header(name: &str) -> Option<String> {
-        take(unsafe { host::response_header(give(name)) })
-    }
-
-    pub fn set_header(name: &str, value: &str) {
-        unsafe { host::set_response_header(give(name), give(value)) }
-    }
-
-    pub fn remove_header(name: &str) {
-        unsafe { host::remove_response_header(give(name)) }
-    }
+        $($crate::export!(@$phase $policy);)+
+    };
+    (@on_request $policy:ty) => {
+        #[no_mangle]
+        pub extern "C" fn on_request() -> i32 {
+            <$policy as Policy>::export_request()
+        }
+    };
+    (@on_response $policy:ty) => {
+        #[no_mangle]
+        pub extern "C" fn on_response() -> i32 {
+            <$policy as Policy>::export_response()
+        }
+    };
 }
 
-/// The attachment's configuration: text as it is, everything else as JSON.
-pub mod config {
-    use super::host::{self, give, take};
+/// The policy of this instance, once it is made: the configuration of an attachment never changes, so
+/// it is read once and not for every request. A module exports one policy, whatever its type.
+struct Kept(Cell<*const ()>);
 
-    pub fn get(key: &str) -> Option<String> {
-        take(unsafe { host::config_get(give(key)) })
-    }
+// A guest has one thread, and on other machines nothing is exported.
+unsafe impl Sync for Kept {}
 
-    pub fn get_or(key: &str, fallback: &str) -> String {
-        get(key).unwrap_or_else(|| fallback.into())
-    }
+static KEPT: Kept = Kept(Cell::new(std::ptr::null()));
 
-    /// A list of strings; `None` when the key is missing or holds anything else.
-    pub fn list(key: &str) -> Option<Vec<String>> {
-        super::json::strings(&get(key)?)
+fn kept<P: Policy>(ask: impl FnOnce(&P) -> i32) -> i32 {
+    if KEPT.0.get().is_null() {
+        match config::load::<P>() {
+            Ok(policy) => KEPT
+                .0
+                .set(Box::leak(Box::new(policy)) as *const P as *const ()),
+            Err(faults) => return fail(&faults),
+        }
+        #[cfg(target_arch = "wasm32")]
+        heap::keep();
     }
+    // Only this function fills it, of this type, and nothing empties it.
+    ask(unsafe { &*(KEPT.0.get() as *const P) })
 }
 
-/// Values for the plugins after this one, and for the access log.
-pub mod values {
-    use super::host::{self, give, take};
-
-    pub fn get(name: &str) -> Option<String> {
-        take(unsafe { host::value_get(give(name)) })
-    }
-
-    pub fn set(name: &str, value: &str) {
-        unsafe { host::value_set(give(name), give(value)) }
-    }
-}
-
+/// Lines of the gateway's log.
 pub mod log {
     use super::host::{self, give};
 
@@ -152,25 +147,8 @@ pub mod log {
     }
 }
 
-/// Answers the request here; it does not reach the upstream.
-pub fn respond(status: u16, body: &str) {
-    unsafe { host::respond(status.into(), host::give(body)) }
-}
-
-/// Adds a header to the answer of `respond`.
-pub fn respond_with_header(name: &str, value: &str) {
-    unsafe { host::respond_header(host::give(name), host::give(value)) }
-}
-
-/// Refuses the request; the reason goes to the log and not to the client.
-pub fn deny(status: u16, body: &str, why: &str) {
-    unsafe { host::reason(host::give(why)) };
-    respond(status, body);
-}
-
-/// Fails the call: the attachment's fail_mode decides what becomes of the request.
-#[must_use = "an export returns it"]
-pub fn fail(message: &str) -> i32 {
+// Fails the call: the attachment's fail_mode decides what becomes of the request.
+fn fail(message: &str) -> i32 {
     unsafe { host::error_set(host::give(message)) };
     1
 }

@@ -53,6 +53,38 @@ test("references are resolved where the schema says secret, and nowhere else", (
   assert.deepEqual(config, before, "what is kept still has the references");
 });
 
+test("references anywhere in the configuration of an uploaded plugin are resolved", () => {
+  const withPlugin = (secret: string): Config => ({
+    routes: [
+      {
+        name: "a",
+        echo: true,
+        plugins: [
+          { plugin: "bare" },
+          {
+            plugin: "request-signature",
+            config: {
+              keys: [{ id: "k1", secret }],
+              "a/b": { text: "plain $env:LONG_SECRET" },
+              n: 5,
+            },
+          },
+        ],
+      },
+    ],
+  });
+  const config = withPlugin("$env:LONG_SECRET");
+  const resolved = resolveSecrets(config, makeContext());
+  assert.deepEqual(resolved, { config: withPlugin(LONG_SECRET), faults: [] });
+  assert.deepEqual(config, withPlugin("$env:LONG_SECRET"), "what is kept has the reference");
+  assert.deepEqual(maskSecrets(config), config);
+  const checked = checkConfigText(stringify(withPlugin("$env:NOT_SET")), makeContext());
+  const faults = checked.ok ? [] : checked.faults;
+  const places = faults.map(({ code, path }) => ({ code, path }));
+  const path = "/routes/0/plugins/1/config/keys/0/secret";
+  assert.ok(places.some((place) => place.code === "secret_unreadable" && place.path === path));
+});
+
 test("a credential's hash may be a reference, and only to a hash", () => {
   const source = makeContext({
     "secrets/crlf": `${GOOD_HASH}\r\n`,

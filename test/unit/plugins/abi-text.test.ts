@@ -40,6 +40,7 @@ const UPLOAD_CODES: Readonly<Record<SandboxErrorCode, true>> = {
 
 const CALL_CODES: Readonly<Record<CallErrorCode, true>> = {
   deadline: true,
+  async_timeout: true,
   stack: true,
   trap: true,
   guest_error: true,
@@ -104,6 +105,7 @@ test("every name that the text denies to plugins is denied", () => {
     const why = `${name} belongs to the gateway`;
     assert.equal(new Decision().editRequest(name, null), why);
     assert.equal(new Decision().editResponse(name, "x"), why);
+    assert.equal(new Decision().addToResponse(name, "x"), why);
     assert.equal(new Decision().addHeader(name, "x"), why);
   }
 });
@@ -118,7 +120,8 @@ test("the example of an input is what a plugin is given", async () => {
   const manifest = parseManifest(
     Buffer.from('{"name":"says","version":"1.0.0","abi":1,"input":"json"}'),
   );
-  const loaded = { module: await WebAssembly.compile(Uint8Array.from(bytes)), manifest };
+  const { module } = await loadPlugin(Uint8Array.from(bytes));
+  const loaded = { module, manifest };
   const example = exampleOf("input");
   const { path, query, route, params, consumer, claims, config } = example;
   const request = { path, query, route, params, consumer, claims, headers: { "x-tier": "gold" } };
@@ -151,6 +154,11 @@ test("the example of an output is a decision, and every key of it counts", () =>
     "cache-control": "no-store",
     server: null,
   });
+  assert.deepEqual(responseEdits?.added, [
+    ["set-cookie", "a=1"],
+    ["set-cookie", "b=2"],
+    ["vary", "x-role"],
+  ]);
   assert.deepEqual(Object.fromEntries(values ?? []), example["values"]);
 });
 
@@ -163,8 +171,8 @@ test("the example of a case holds", async () => {
 for (const { language, file, declaration, result } of [
   {
     language: "AssemblyScript",
-    file: "assemblyscript/sdk/index.ts",
-    declaration: /"extism:host\/user", "(\w+)"\) declare function \w+\((.*?)\): (\w+);/g,
+    file: "assemblyscript/sdk/host.ts",
+    declaration: /"extism:host\/user", "(\w+)"\) export declare function \w+\((.*?)\): (\w+);/g,
     result: (text: string) => text,
   },
   {

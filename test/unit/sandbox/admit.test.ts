@@ -13,6 +13,7 @@ import {
   type SandboxLimits,
   type Signature,
 } from "../../../sandbox/sandbox.ts";
+import { openMetered } from "../../support/metered.ts";
 import { watAssembler } from "../../support/wat.ts";
 
 const wat = await watAssembler();
@@ -384,9 +385,9 @@ test("what SIMD, bulk memory, tail calls and several results need is admitted", 
        (select (result i32) (i32.const 1) (i32.const 2) (i32.const 3)))`,
     "(call $tail)",
   );
-  const prepared = prepare(bytes);
-  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(prepared.bytes));
-  assert.deepEqual(Object.keys(exports), ["on_request"]);
+  const { exports } = openMetered(prepare(bytes).bytes);
+  const added = ["sallyport:fuel", "sallyport:stack", "sallyport:refuel"];
+  assert.deepEqual(Object.keys(exports), ["on_request", ...added]);
 });
 
 test("growth of memory and table stops at the limits, whatever the module declares", () => {
@@ -403,8 +404,7 @@ test("growth of memory and table stops at the limits, whatever the module declar
     );
     const prepared = prepare(bytes);
     assert.equal(prepared.digest, digestOf(bytes));
-    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(prepared.bytes));
-    const call = (name: string) => (exports[name] as () => number)();
+    const { call } = openMetered(prepared.bytes);
     assert.deepEqual(
       ["memory_grow", "memory_one", "table_grow", "table_one"].map(call),
       [1, -1, 1, -1],
@@ -416,8 +416,7 @@ test("a smaller maximum of the module's own is kept", () => {
   const bytes = guest(
     `(memory 1 2) (func (export "grow") (result i32) (memory.grow (i32.const 2)))`,
   );
-  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(prepare(bytes).bytes));
-  assert.equal((exports["grow"] as () => number)(), -1);
+  assert.equal(openMetered(prepare(bytes).bytes).call("grow"), -1);
 });
 
 test("exports, imports and the manifest are reported", () => {

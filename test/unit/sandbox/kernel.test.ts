@@ -30,7 +30,7 @@ type Calls = {
 const module = compileKernel();
 
 function openKernel(bytesMax = 1024 * 1024): { kernel: Kernel; calls: Calls } {
-  const kernel = new Kernel(module, bytesMax);
+  const kernel = new Kernel(module, bytesMax, () => {});
   return { kernel, calls: kernel.exports as unknown as Calls };
 }
 

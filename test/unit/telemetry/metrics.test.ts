@@ -67,7 +67,7 @@ test("what two workers counted is summed under the names that are published", as
     const plugin = worker.plugin("authz", "1.2.0");
     plugin.observe("continue", null, 3);
     plugin.observe("respond", null, 80);
-    plugin.observe("error", "PLUGIN_DEADLINE", 5000);
+    plugin.observe("error", "deadline", 5000);
     const listener = worker.listener("https");
     listener.opened();
     listener.opened();
@@ -76,6 +76,7 @@ test("what two workers counted is summed under the names that are published", as
     listener.handshake(false);
     listener.malformed("BAD_HEAD");
     listener.refused();
+    listener.abused();
   }
   const { samples, types } = await textOf(workers.map((worker) => worker.snapshot()));
   const expected: Record<string, number> = {
@@ -103,11 +104,12 @@ test("what two workers counted is summed under the names that are published", as
     'sallyport_plugin_calls_total{plugin="authz",version="1.2.0",decision="continue"}': 2,
     'sallyport_plugin_calls_total{plugin="authz",version="1.2.0",decision="respond"}': 2,
     'sallyport_plugin_calls_total{plugin="authz",version="1.2.0",decision="error"}': 2,
-    'sallyport_plugin_errors_total{plugin="authz",version="1.2.0",code="PLUGIN_DEADLINE"}': 2,
+    'sallyport_plugin_errors_total{plugin="authz",version="1.2.0",code="deadline"}': 2,
     'sallyport_plugin_call_duration_seconds_count{plugin="authz",version="1.2.0"}': 6,
     'sallyport_connections_open{listener="https"}': 2,
     'sallyport_connections_total{listener="https"}': 4,
     'sallyport_connections_refused_total{listener="https"}': 2,
+    'sallyport_connections_abused_total{listener="https"}': 2,
     'sallyport_tls_handshakes_total{listener="https",result="ok"}': 2,
     'sallyport_tls_handshakes_total{listener="https",result="failed"}': 2,
     'sallyport_malformed_requests_total{listener="https",code="BAD_HEAD"}': 2,

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { LIMITS } from "../../../gateway/base/limits.ts";
+import { ReadBuffers } from "../../../gateway/base/read-buffers.ts";
 import { Outbox } from "../../../gateway/wire/outbox.ts";
 import type { OutboxSocket } from "../../../gateway/wire/outbox.ts";
 import { SEED } from "../../support/random.ts";
@@ -72,8 +73,9 @@ class RecordingSocket implements OutboxSocket {
 function setup() {
   const socket = new RecordingSocket();
   const drains: string[] = [];
-  const outbox = new Outbox(socket, () => drains.push("drain"));
-  return { socket, outbox, drains };
+  const buffers = new ReadBuffers();
+  const outbox = new Outbox(socket, buffers, () => drains.push("drain"));
+  return { socket, outbox, drains, buffers };
 }
 
 test("a head and a small body leave as one string", () => {
@@ -105,6 +107,37 @@ test("bytes up to the bound are copied; one more and they are passed on as they 
   assert.equal(part.byteOffset, bytes.byteOffset);
   assert.equal(part.length, SMALL + 1);
   assert.equal(whole, bytes);
+});
+
+test("a read buffer is held until everything has left", () => {
+  for (const isFast of [true, false]) {
+    const { socket, outbox, buffers } = setup();
+    socket.isFast = isFast;
+    const loan = buffers.take();
+    outbox.addBytes(loan.buffer, 0, SMALL);
+    buffers.giveUp(loan);
+    assert.equal(loan.writes, 1);
+    assert.equal(outbox.flush(), isFast);
+    if (!isFast) {
+      assert.equal(loan.writes, 1);
+      socket.drain({ left: 1 });
+      assert.equal(loan.writes, 1);
+      socket.drain();
+    }
+    assert.equal(loan.writes, 0);
+    assert.equal(buffers.take(), loan);
+  }
+});
+
+test("a read buffer whose writer broke is never used again", () => {
+  const { socket, outbox, buffers } = setup();
+  socket.isFast = false;
+  const loan = buffers.take();
+  outbox.addBytes(loan.buffer, 0, SMALL);
+  outbox.flush();
+  buffers.giveUp(loan);
+  socket.drain({ error: new Error("reset") });
+  assert.notEqual(buffers.take(), loan);
 });
 
 test("text, large bytes and text leave in order, in one gathered write", () => {

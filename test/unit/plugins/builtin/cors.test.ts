@@ -22,9 +22,12 @@ function mark(plugin: Plugin, exchange: Exchange, original: Record<string, strin
   const view: ResponseView = {
     status: 200,
     header: (name) => headers.get(name) ?? null,
+    values: (name) => (headers.has(name) ? [headers.get(name) ?? ""] : []),
+    names: () => headers.keys(),
     set: (name, value) => void headers.set(name, value),
     append: (name, value) =>
       void headers.set(name, headers.has(name) ? `${headers.get(name)}, ${value}` : value),
+    add: () => assert.fail("nothing is to be added"),
     remove: (name) => void headers.delete(name),
   };
   plugin.onResponse?.(exchange, view);

@@ -1,0 +1,41 @@
+// A module as the gateway would take it: the same admission and the same limits as an upload.
+
+import { setFlagsFromString } from "node:v8";
+import { HOST_SIGNATURES, REQUIRED_EXPORTS } from "../../../gateway/plugins/abi.ts";
+import { DEFAULT_SANDBOX_LIMITS, compileModule, prepareModule } from "../../../sandbox/sandbox.ts";
+import type { Manifest } from "../../../sandbox/sandbox.ts";
+
+export const LIMITS = DEFAULT_SANDBOX_LIMITS;
+
+export type Admitted = {
+  /** As given. */
+  readonly bytes: Uint8Array;
+  /** As it runs, with the sandbox's bounds written in. */
+  readonly prepared: Uint8Array;
+  readonly module: WebAssembly.Module;
+  readonly manifest: Manifest | null;
+  readonly digest: string;
+  /** What of the code the rewriter kept. */
+  readonly kept: readonly Kept[];
+};
+
+/** A run of instructions: where it is in the prepared module, where it was, its length. */
+export type Kept = { readonly to: number; readonly from: number; readonly length: number };
+
+/** Admits a module; rejects with a SandboxError. An Extism module needs none of our exports. */
+export async function admit(
+  bytes: Uint8Array,
+  requiredExports: readonly string[] = REQUIRED_EXPORTS,
+): Promise<Admitted> {
+  // As workers have it: code that is compiled late is compiled within a call.
+  setFlagsFromString("--no-wasm-lazy-compilation");
+  const kept: Kept[] = [];
+  const options = {
+    limits: LIMITS,
+    hostFunctions: HOST_SIGNATURES,
+    requiredExports,
+    onKept: (to: number, from: number, length: number) => void kept.push({ to, from, length }),
+  };
+  const { bytes: prepared, manifest, digest } = prepareModule(bytes, options);
+  return { bytes, prepared, module: await compileModule(prepared), manifest, digest, kept };
+}

@@ -1,0 +1,27 @@
+// Counts how often a plugin had to be stopped, and sets it aside when that is too often: a guest that
+// burns its budget on every request costs every other request of the worker. Pure but for its clock.
+
+import { LIMITS } from "../base/limits.ts";
+
+export class KillSwitch {
+  // When the last few kills happened, as a ring.
+  readonly #killsMs = new Float64Array(LIMITS.pluginKillsMax).fill(-Infinity);
+  #next = 0;
+  #untilMs = -Infinity;
+
+  /** True while the plugin is not to be called. */
+  isOpen(nowMs: number): boolean {
+    return nowMs < this.#untilMs;
+  }
+
+  /** Counts a kill; true when it is the one too many, from which on the plugin is set aside. */
+  onKill(nowMs: number): boolean {
+    this.#killsMs[this.#next] = nowMs;
+    this.#next = (this.#next + 1) % this.#killsMs.length;
+    // The entry that the next kill will overwrite is the first of the last `pluginKillsMax`.
+    if (nowMs - this.#killsMs[this.#next] > LIMITS.pluginKillWindowMs) return false;
+    this.#untilMs = nowMs + LIMITS.pluginQuarantineMs;
+    this.#killsMs.fill(-Infinity);
+    return true;
+  }
+}
