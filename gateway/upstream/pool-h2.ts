@@ -29,6 +29,13 @@ const OPTIONS: http2.ClientSessionOptions & { strictSingleValueFields: boolean }
   },
 };
 
+/**
+ * Holds a session's native half until a stream of it was collected. An origin that breaks the protocol
+ * within a header block leaves fields with the stream; node:http2 aborts the process when the session
+ * is collected first ("current_nghttp2_memory_", in 26.10).
+ */
+const OUTLIVED = new FinalizationRegistry<unknown>(() => {});
+
 /** A connection, and how many more streams it takes. */
 class Session {
   readonly http2: ClientHttp2Session;
@@ -38,11 +45,20 @@ class Session {
   /** No further streams: it said goodbye, or failed. */
   isLeaving = false;
   readonly idle: Deadline;
+  #nativeHalf: unknown;
 
   constructor(session: ClientHttp2Session, socket: net.Socket, onIdle: () => void) {
     this.http2 = session;
     this.socket = socket;
     this.idle = new Deadline(onIdle);
+  }
+
+  /** Opens a stream, which the session's native half outlives. */
+  request(headers: string[], endStream: boolean): ClientHttp2Stream {
+    const stream = this.http2.request(headers, { endStream });
+    this.#nativeHalf ??= nativeHalfOf(this.http2);
+    OUTLIVED.register(stream, this.#nativeHalf);
+    return stream;
   }
 
   get hasRoom(): boolean {
@@ -51,6 +67,13 @@ class Session {
     // Of a lost connection its streams hear first, and must not try again on it.
     return this.isReady && !this.isLeaving && !this.socket.destroyed && this.streams < room;
   }
+}
+
+// Known once the session is connected. Where node:http2 has none by this name, nothing is held.
+function nativeHalfOf(session: ClientHttp2Session): unknown {
+  const symbols = Object.getOwnPropertySymbols(session);
+  const key = symbols.find(({ description }) => description === "kHandle");
+  return key && (session as unknown as Record<symbol, unknown>)[key];
 }
 
 export class H2OriginPool implements ChannelPool {
@@ -110,8 +133,7 @@ export class H2OriginPool implements ChannelPool {
       wheel: this.#options.wheel,
       timeouts: this.#options.timeouts,
       scheme: this.#options.tls === null ? "http" : "https",
-      request: (headers, endStream): ClientHttp2Stream =>
-        session.http2.request(headers, { endStream }),
+      request: (headers, endStream) => session.request(headers, endStream),
       onClosed: () => this.#onStreamClosed(session),
     });
     stream.assign(user);

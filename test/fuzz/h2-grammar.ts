@@ -32,12 +32,8 @@ export type ClientSession = {
   readonly cleanRequests: number | null;
 };
 
-/** What a server says to one request. */
-export type Answer = {
-  readonly text: string;
-  /** Nothing is wrong with it. */
-  readonly isClean: boolean;
-};
+/** What a server says to one request; clean: nothing is wrong with it. */
+export type Answer = { readonly text: string; readonly isClean: boolean };
 
 const KINDS = ["index", "added", "plain", "never"] as const;
 /** Less than the window of a connection that nobody has widened (6.9.2). */

@@ -162,7 +162,9 @@ export class H2Reader {
       case FRAME.CONTINUATION:
         return this.#onContinuation(frame);
       case FRAME.RST_STREAM:
-        mustBe(payload.length === 4 && this.#isKnown(stream), "a bad reset");
+        // An even stream is one that was promised, and is known to who refuses it only.
+        mustBe(payload.length === 4 && stream !== 0, "a bad reset");
+        if (stream % 2 === 1) mustBe(this.#isKnown(stream), "a reset of no stream");
         return this.#onReset(stream);
       case FRAME.SETTINGS:
         return checkSettings(frame);
