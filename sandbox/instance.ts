@@ -15,6 +15,7 @@ import {
   signatureOf,
   WASI,
 } from "./imports.ts";
+import type { Kernel } from "./kernel.ts";
 import { START_EXPORT } from "./meter.ts";
 import type { BorderFunction, GuestObserver } from "./observer.ts";
 import { bindWasi } from "./wasi.ts";
@@ -139,6 +140,20 @@ export class Instance<C> {
       guest.maySuspend = false;
       guest.endCall();
     }
+  }
+
+  /** What it was made over, for the next instance where it ended well. */
+  get kernel(): Kernel {
+    return this.#guest.kernel;
+  }
+
+  get budget(): Budget {
+    return this.#budget;
+  }
+
+  /** True when no call was cut off. */
+  get endedWell(): boolean {
+    return !this.#broken;
   }
 
   /** True when it may serve another call. */

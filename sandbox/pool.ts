@@ -36,6 +36,9 @@ export class GuestPool<C> {
   readonly #kernelModule: WebAssembly.Module;
   readonly #variables: Variables;
   readonly #idle: Instance<C>[] = [];
+  // Kernels of instances that ended well: a kernel shows nothing of one call to the next, and making
+  // one costs more than making the guest (bench/micro/sandbox.bench.ts, "fresh").
+  readonly #spares: Spare[] = [];
   #busy = 0;
   #closed = false;
 
@@ -115,6 +118,7 @@ export class GuestPool<C> {
   close(): void {
     this.#closed = true;
     this.#idle.length = 0;
+    this.#spares.length = 0;
   }
 
   // An idle instance, or a new one; why there is none, else.
@@ -133,8 +137,10 @@ export class GuestPool<C> {
 
   #giveBack(instance: Instance<C>): void {
     this.#busy -= 1;
-    const keep = this.#options.isolation === "reuse" && instance.reusable;
-    if (keep && !this.#closed) this.#idle.push(instance);
+    if (this.#closed) return;
+    if (this.#options.isolation === "reuse" && instance.reusable) this.#idle.push(instance);
+    else if (instance.endedWell)
+      this.#spares.push({ kernel: instance.kernel, budget: instance.budget });
   }
 
   #start(context: C): Instance<C> | Outcome {
@@ -154,16 +160,14 @@ export class GuestPool<C> {
   #build(): Instance<C> {
     const { module, limits, hostFunctions, config, isolation, log, logLevel } = this.#options;
     const { observer = null } = this.#options;
-    const budget = new Budget(limits);
-    const refuel = () => budget.refuel();
-    const seen = observer === null ? refuel : (observer.wrap(refuel) as () => void);
+    const { kernel, budget } = this.#spares.pop() ?? this.#makeSpare();
     const variables = isolation === "fresh" ? new Variables(limits.varBytesMax) : this.#variables;
     return new Instance({
       module,
       limits,
       hostFunctions,
       imports: this.#imports,
-      kernel: new Kernel(this.#kernelModule, limits.kernelBytesMax, seen),
+      kernel,
       budget,
       state: { config, variables },
       log,
@@ -171,7 +175,18 @@ export class GuestPool<C> {
       observer,
     });
   }
+
+  #makeSpare(): Spare {
+    const { limits, observer } = this.#options;
+    const budget = new Budget(limits);
+    const refuel = () => budget.refuel();
+    const seen = observer === undefined ? refuel : (observer.wrap(refuel) as () => void);
+    return { kernel: new Kernel(this.#kernelModule, limits.kernelBytesMax, seen), budget };
+  }
 }
+
+/** A kernel, and the budget that its `refuel` draws on. */
+type Spare = { readonly kernel: Kernel; readonly budget: Budget };
 
 function functionNames(module: WebAssembly.Module): ReadonlySet<string> {
   const names = new Set<string>();

@@ -24,15 +24,14 @@ const ROUTES_PER_MESSAGE = 200;
 /**
  * Doors that a worker never uses: prototype setters, code from strings, the debugger's signal. Wasm is
  * compiled whole beforehand: lazy compilation would run within a request. The young generation grows
- * to 4 MB and not to 48, and holds no more dead buffers than that: a worker stays below 100 MB under
- * large bodies for 15 % more CPU on HTTP/2 and none on HTTP/1.1 (bench/README.md, memory).
+ * to 24 MB and not to 48: less would cost HTTP/2 much CPU for few megabytes (bench/README.md).
  */
 const WORKER_FLAGS = [
   "--disable-proto=throw",
   "--disallow-code-generation-from-strings",
   "--disable-sigusr1",
   "--no-wasm-lazy-compilation",
-  "--max-semi-space-size=2",
+  "--max-semi-space-size=8",
 ] as const;
 /** One arena of glibc for all of a worker's threads: each keeps what it once needed, some megabytes. */
 const MALLOC_ARENA_MAX = "1";

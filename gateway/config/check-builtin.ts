@@ -42,9 +42,11 @@ const CLAIM_FRAMING: ReadonlySet<string> = new Set([
 ]);
 
 function checkJwt(config: JwtConfig, { path, faults }: World): void {
-  const sources = ["jwks_uri", "keys"];
+  const sources = ["jwks_uri", "keys"] as const;
   const given = sources.filter((key) => isGiven(config, key));
-  if (given.length !== 1) faults.notOneOf(path, sources, given);
+  // One that is only meant, by a key that is misspelt, is no second one: the misspelling is said.
+  const known = sources.filter((key) => config[key] !== undefined);
+  if (given.length === 0 || known.length > 1) faults.notOneOf(path, sources, given);
   if (config.jwks_uri !== undefined && !isHttpUrl(config.jwks_uri)) {
     faults.outOfRange(`${path}/jwks_uri`, config.jwks_uri, "an http(s) URL without credentials");
   }
@@ -64,9 +66,10 @@ function checkJwt(config: JwtConfig, { path, faults }: World): void {
 }
 
 function checkKey(key: JwtKey, { path, faults }: World, permitted: JwtConfig["algorithms"]): void {
-  const sources = ["secret", "public_key", "jwk"];
+  const sources = ["secret", "public_key", "jwk"] as const;
   const given = sources.filter((name) => isGiven(key, name));
-  if (given.length !== 1) faults.notOneOf(path, sources, given);
+  const known = sources.filter((name) => key[name] !== undefined);
+  if (given.length === 0 || known.length > 1) faults.notOneOf(path, sources, given);
   if (key.alg !== undefined && permitted !== undefined && !permitted.includes(key.alg)) {
     faults.conflict(`${path}/alg`, `${key.alg} is not among the algorithms that are permitted`);
   }

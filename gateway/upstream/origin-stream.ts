@@ -149,7 +149,8 @@ export class H2OriginStream implements OriginChannel {
     const head = this.#parse(raw);
     if (head === null) return;
     this.#answered = true;
-    this.#parts.wheel.disarm(this.#deadline);
+    // Also where no body may follow: the end of the stream still has to.
+    this.#arm(this.#parts.timeouts.idleMs);
     const declared = head.framing(this.#method);
     const isEmpty = (flags & END_STREAM) !== 0 || declared === "none";
     // Without a length the end of the stream tells the end: the client is told by chunks.

@@ -46,7 +46,7 @@ export class DirectWriter {
 
   /** For a connected socket of clear text; null for any other. `onDrain`: what was kept has left. */
   static of(socket: object, onDrain: () => void): DirectWriter | null {
-    if (binding === null || "encrypted" in socket || !("_handle" in socket)) return null;
+    if (binding === null || !("_handle" in socket)) return null;
     const handle = socket._handle as Partial<StreamHandle> | null;
     if (typeof handle?.writeLatin1String !== "function") return null;
     return new DirectWriter(

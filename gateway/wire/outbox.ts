@@ -49,9 +49,9 @@ export class Outbox {
   }
 
   /**
-   * Adds bytes[from, to). More than LIMITS.smallBodyBytesMax of them are not copied, of a loan not
-   * even a quarter of that: they must stay as they are until `flush` has returned true or `onDrain`
-   * was called.
+   * Adds bytes[from, to). More than LIMITS.smallBodyBytesMax of them are not copied, of a loan more
+   * than LOAN_COPIED_BYTES_MAX: they must stay as they are until `flush` has returned true or
+   * `onDrain` was called.
    */
   addBytes(bytes: Buffer, from: number, to: number): void {
     const count = to - from;

@@ -177,7 +177,7 @@ export class H2Reader {
       case FRAME.WINDOW_UPDATE:
         return mustBe(payload.length === 4 && this.#isOpened(stream), "a bad window update");
       case PUSH_PROMISE:
-        return mustBe(false, "a push");
+        return this.#onPromise(frame);
       default:
     }
   }
@@ -196,6 +196,15 @@ export class H2Reader {
     } else mustBe(this.#isKnown(stream), "a response to nothing");
     const endStream = (flags & END_STREAM) !== 0;
     this.#block = { stream, endStream, isPassed, parts: [content] };
+    if ((flags & END_HEADERS) !== 0) this.#closeBlock(this.#block);
+  }
+
+  // To be refused, which is no fault as long as the server has not read our settings.
+  #onPromise({ flags, stream, payload }: Frame): void {
+    mustBe(this.#options.kind === "response" && this.#isKnown(stream), "a push");
+    const content = unpadded(flags, payload);
+    mustBe(content.length >= 4, "a push of nothing");
+    this.#block = { stream, endStream: false, isPassed: true, parts: [content.subarray(4)] };
     if ((flags & END_HEADERS) !== 0) this.#closeBlock(this.#block);
   }
 
@@ -268,8 +277,9 @@ export class H2Reader {
     return (this.#options.methodOf?.(stream) ?? null) !== null;
   }
 
+  // A server's own streams are even, once they are promised.
   #isOpened(stream: number): boolean {
-    return stream === 0 || this.#isKnown(stream);
+    return stream % 2 === 0 || this.#isKnown(stream);
   }
 }
 
