@@ -15,12 +15,8 @@ import type { ResponseHead } from "../wire/response-head.ts";
 import type { OriginChannel, OriginUser, RequestFacts } from "./channel.ts";
 import type { OriginTimeouts } from "./origin-connection.ts";
 
-const {
-  NGHTTP2_ENHANCE_YOUR_CALM,
-  NGHTTP2_NO_ERROR,
-  NGHTTP2_PROTOCOL_ERROR,
-  NGHTTP2_REFUSED_STREAM,
-} = http2.constants;
+const { NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_PROTOCOL_ERROR, NGHTTP2_REFUSED_STREAM } =
+  http2.constants;
 const END_STREAM = 1;
 
 export type H2StreamParts = {
@@ -45,6 +41,8 @@ export class H2OriginStream implements OriginChannel {
   #received = false;
   #answered = false;
   #requestDone = false;
+  /** The origin ended the stream, and did not reset it. */
+  #sawEnd = false;
   #over = false;
 
   constructor(parts: H2StreamParts) {
@@ -115,6 +113,13 @@ export class H2OriginStream implements OriginChannel {
     const headers = requestHeaders(this.#headText, this.#parts.scheme);
     const stream = this.#parts.request(headers, endStream);
     this.#stream = stream;
+    // The readable half ends with a reset as well, and one without an error leaves no other trace. By
+    // then the stream is closed; by its own end it is not yet.
+    const push = stream.push;
+    stream.push = (chunk: Buffer | null, encoding) => {
+      if (chunk === null && !stream.closed) this.#sawEnd = true;
+      return push.call(stream, chunk, encoding);
+    };
     stream.on("headers", (_headers, _flags, raw) => this.#onInterim(raw));
     stream.on("response", (_headers, flags, raw) => this.#onResponse(raw, flags));
     stream.on("trailers", (_headers, _flags, raw) => (this.#trailers = trailerText(raw)));
@@ -194,14 +199,7 @@ export class H2OriginStream implements OriginChannel {
 
   #onEnd(): void {
     beginTurn();
-    const stream = this.#stream;
-    // A reset ends the readable half as well, and is no end of a body.
-    if (
-      !this.#answered ||
-      stream === null ||
-      stream.aborted ||
-      stream.rstCode !== NGHTTP2_NO_ERROR
-    ) {
+    if (!this.#answered || !this.#sawEnd) {
       this.#fail(this.#answered ? "UPSTREAM_CUT" : "UPSTREAM_RESET", "the stream ended early");
       return;
     }

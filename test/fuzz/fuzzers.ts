@@ -11,6 +11,7 @@ import { runFuzzer, showCounts, showFinding } from "./fuzzing.ts";
 import type { Fuzzer } from "./fuzzing.ts";
 import { liveClient } from "./live-client.ts";
 import { liveH2 } from "./live-h2.ts";
+import { liveH2Origin } from "./live-h2-origin.ts";
 import { liveOrigin } from "./live-origin.ts";
 import { metering, meteringOthers } from "./metering.ts";
 import { liveProxy } from "./live-proxy.ts";
@@ -34,6 +35,7 @@ export function allFuzzers(): readonly Fuzzer[] {
     liveClient("live-client"),
     liveOrigin("live-origin"),
     liveH2("live-h2"),
+    liveH2Origin("live-h2-origin"),
     liveTls("live-tls"),
     liveProxy("live-proxy"),
   ];

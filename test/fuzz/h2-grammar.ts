@@ -3,20 +3,14 @@
 // follows no answer, so that a seed makes the same bytes again. Texts are Latin-1.
 
 import type { Chance } from "../support/chance.ts";
-import { END_HEADERS, END_STREAM, FRAME, frame, settings, uint32 } from "../support/h2-raw.ts";
+import { END_HEADERS, END_STREAM, FRAME, settings, uint32 } from "../support/h2-raw.ts";
 import { PADDED, PREFACE, PRIORITY, PRIORITY_FLAG, PUSH_PROMISE } from "../support/h2-reader.ts";
-import { HpackWriter, integer } from "../support/hpack.ts";
+import { HpackWriter } from "../support/hpack.ts";
 import type { Field, Form } from "../support/hpack.ts";
 import { Grammar } from "./grammar.ts";
-
-/** A frame that may lie about its length. */
-type MadeFrame = {
-  readonly type: number;
-  readonly flags: number;
-  readonly stream: number;
-  readonly payload: Buffer;
-  readonly length?: number;
-};
+import { FRAME_EDITS, bytesOf, control, editFrames } from "./h2-frames.ts";
+import type { FrameEdit, MadeFrame } from "./h2-frames.ts";
+import * as words from "./h2-words.ts";
 
 /** A message to send: its fields, the rest in parts, and what follows. */
 type Message = {
@@ -41,85 +35,7 @@ const BODY_BYTES_MAX = 50_000;
 /** With padding still a frame (4.2). */
 const DATA_BYTES_MAX = 16_000;
 const WINDOW_MAX = 2 ** 31 - 1;
-const BODIES = ["", "abc", "0\r\n\r\n", "d".repeat(50), "e".repeat(3_000)];
-const BODY_BIG = "y".repeat(20_000);
-const METHODS = ["GET", "GET", "GET", "HEAD", "POST", "POST", "PUT", "OPTIONS", "DELETE"];
-const STATUSES = ["200", "200", "200", "204", "304", "404", "503", "599"];
-const STATUSES_ODD = ["", "20", "2000", "099", "600", "abc", "101", "2 0"];
-const AUTHORITIES = ["a", "a.example", "b.example:81", "[::1]:80"];
-
-const PLAIN_FIELDS: readonly Field[] = [
-  ["x-a", "b"],
-  ["x-b", "c d"],
-  ["x-a", "\x80\xff"],
-  ["accept", ""],
-  ["accept-encoding", "gzip, deflate"],
-  ["cookie", "a=b"],
-  ["cookie", "c=d"],
-  ["te", "trailers"],
-  ["x-b", "a".repeat(300)],
-  ["x_a", "b"],
-];
-/** What must not cross, or makes a message malformed. */
-const SHARP_FIELDS: readonly Field[] = [
-  ["connection", "close"],
-  ["transfer-encoding", "chunked"],
-  ["upgrade", "h2c"],
-  ["keep-alive", "timeout=5"],
-  ["proxy-connection", "keep-alive"],
-  ["te", "gzip"],
-  ["content-length", "3"],
-  ["content-length", "03"],
-  ["content-length", "3, 3"],
-  ["content-length", "-1"],
-  ["content-length", "18446744073709551619"],
-  ["host", "a"],
-  ["host", "b"],
-  ["expect", "100-continue"],
-  ["trailer", "x-a"],
-  ["X-A", "b"],
-  ["x-a ", "b"],
-  ["x a", "b"],
-  ["x-a\0", "b"],
-  ["x-a:", "b"],
-  ["", "b"],
-  [":", "b"],
-  ["x-a", "b\r\nx-c: d"],
-  ["x-a", "b\nc"],
-  ["x-a", "b\0c"],
-  ["x-a", " b "],
-  ["x-a", "\x7f"],
-  [":path", "/a"],
-  [":status", "200"],
-  [":protocol", "websocket"],
-  [":unknown", "a"],
-  [":method", "get"],
-  [":authority", "b"],
-  ["x-forwarded-for", "1.2.3.4"],
-  ["sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="],
-  ["http2-settings", "AAMAAABkAAQAAP__"],
-];
-const TRAILERS: readonly Field[] = [
-  ["x-t", "u"],
-  ["grpc-status", "0"],
-];
-/** Indices that are in no table, sizes that are too large, texts that end beyond the block. */
-const BROKEN_BLOCKS: readonly Buffer[] = [
-  Buffer.of(0x80),
-  integer(200, 7, 0x80),
-  integer(2 ** 31, 7, 0x80),
-  integer(8_192, 5, 0x20),
-  Buffer.of(0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff),
-  Buffer.of(0x00, 0x7f, 0xff, 0xff, 0x7f),
-  Buffer.of(0x00, 0x81, 0x00, 0x00),
-  Buffer.of(0x40, 0x84, 0xff, 0xff, 0xff, 0xff, 0x00),
-  Buffer.of(0x40),
-];
 const ERROR_CODES = [0, 1, 2, 5, 7, 8, 11, 99];
-const FRAME_EDITS = [
-  ...["drop", "double", "swap", "stream", "flags", "length", "type", "cut", "byte", "insert"],
-] as const;
-
 export class H2Grammar {
   readonly #chance: Chance;
   readonly #bytes: Grammar;
@@ -128,7 +44,7 @@ export class H2Grammar {
   readonly #noiseIn: number;
   readonly #keptIn: number;
   readonly #editsMax: number;
-  readonly #edits: readonly (typeof FRAME_EDITS)[number][];
+  readonly #edits: readonly FrameEdit[];
   readonly #sharp: readonly Field[];
   readonly #huffmanIn: number;
   readonly #piecesIn: number;
@@ -144,7 +60,7 @@ export class H2Grammar {
     this.#keptIn = chance.pick([2, 3, 8]);
     this.#editsMax = chance.pick([1, 2, 4, 12]);
     this.#edits = chance.some(FRAME_EDITS);
-    this.#sharp = chance.some(SHARP_FIELDS);
+    this.#sharp = chance.some(words.SHARP_FIELDS);
     this.#huffmanIn = chance.pick([1, 2, 5]);
     this.#piecesIn = chance.pick([2, 4, 20]);
   }
@@ -226,15 +142,15 @@ export class H2Grammar {
   #response(method: string, mark: string): Message {
     const chance = this.#chance;
     const isOdd = chance.oneIn(this.#oddIn);
-    const status = isOdd ? this.#odd(chance.pick(STATUSES_ODD)) : chance.pick(STATUSES);
+    const status = isOdd ? this.#odd(chance.pick(words.STATUSES_ODD)) : chance.pick(words.STATUSES);
     const fields: Field[] = [
       [":status", status],
       ["x-mark", mark],
     ];
-    for (let left = chance.below(4); left > 0; left--) fields.push(chance.pick(PLAIN_FIELDS));
+    for (let left = chance.below(4); left > 0; left--) fields.push(chance.pick(words.PLAIN_FIELDS));
     const isEmpty = method === "HEAD" || status === "204" || status === "304";
     let body = isEmpty && !(chance.oneIn(this.#oddIn) && this.#odd(true)) ? "" : mark;
-    if (body !== "") body += chance.oneIn(8) ? BODY_BIG : chance.pick(BODIES);
+    if (body !== "") body += chance.oneIn(8) ? words.BODY_BIG : chance.pick(words.BODIES);
     if (chance.oneIn(3) && !isEmpty) {
       const length = body.length + (chance.oneIn(20) ? this.#odd(chance.pick([-1, 1])) : 0);
       fields.push(["content-length", String(length)]);
@@ -252,7 +168,11 @@ export class H2Grammar {
     let isChanged = false;
     if (!chance.oneIn(this.#keptIn)) {
       isChanged = true;
-      for (let left = chance.between(1, this.#editsMax); left > 0; left--) this.#edit(frames);
+      for (let left = chance.between(1, this.#editsMax); left > 0; left--)
+        editFrames(frames, chance.pick(this.#edits), {
+          chance,
+          noise: this.#noise(chance.pick([1, 3, 5, 7])),
+        });
     }
     const text = opening + Buffer.concat(frames.map(bytesOf)).latin1Slice();
     if (!isChanged || !chance.oneIn(3)) return { text, isChanged };
@@ -281,7 +201,7 @@ export class H2Grammar {
     const isOdd = chance.oneIn(this.#oddIn);
     const method = isOdd
       ? this.#odd(chance.pick(["CONNECT", "get", "", "G T"]))
-      : chance.pick(METHODS);
+      : chance.pick(words.METHODS);
     const path = chance.oneIn(this.#oddIn)
       ? this.#odd(this.#bytes.target())
       : chance.pick(this.#paths);
@@ -289,12 +209,12 @@ export class H2Grammar {
       [":method", method],
       [":scheme", chance.pick(["http", "https"])],
       [":path", path],
-      [":authority", chance.pick(AUTHORITIES)],
+      [":authority", chance.pick(words.AUTHORITIES)],
     ];
     if (chance.oneIn(20)) fields.splice(chance.below(4), 1, ["x-a", this.#odd("b")]);
-    for (let left = chance.below(4); left > 0; left--) fields.push(chance.pick(PLAIN_FIELDS));
-    let body = method === "GET" || chance.oneIn(3) ? "" : chance.pick(BODIES);
-    if (body !== "" && chance.oneIn(8)) body = BODY_BIG;
+    for (let left = chance.below(4); left > 0; left--) fields.push(chance.pick(words.PLAIN_FIELDS));
+    let body = method === "GET" || chance.oneIn(3) ? "" : chance.pick(words.BODIES);
+    if (body !== "" && chance.oneIn(8)) body = words.BODY_BIG;
     if (body.length > room) body = "";
     if (chance.oneIn(3) && method !== "GET") {
       const length = body.length + (chance.oneIn(20) ? this.#odd(chance.below(3)) : 0);
@@ -310,7 +230,7 @@ export class H2Grammar {
   #trailers(): readonly Field[] {
     const chance = this.#chance;
     if (!chance.oneIn(10)) return [];
-    return chance.oneIn(this.#oddIn) ? [this.#odd(chance.pick(this.#sharp))] : TRAILERS;
+    return chance.oneIn(this.#oddIn) ? [this.#odd(chance.pick(this.#sharp))] : words.TRAILERS;
   }
 
   // An extended CONNECT (RFC 8441), and sometimes a frame for the one at its other end.
@@ -363,7 +283,7 @@ export class H2Grammar {
     if (!isApart && chance.oneIn(15)) parts.push(hpack.resize(chance.pick([0, 100, 4_096])));
     for (const field of fields) parts.push(hpack.write(field, this.#form(isApart)));
     if (chance.oneIn(8 * this.#oddIn)) {
-      parts.splice(chance.below(parts.length + 1), 0, this.#odd(chance.pick(BROKEN_BLOCKS)));
+      parts.splice(chance.below(parts.length + 1), 0, this.#odd(chance.pick(words.BROKEN_BLOCKS)));
     }
     const block = Buffer.concat(parts);
     const cuts = chance.oneIn(this.#piecesIn) && !isApart ? chance.between(1, 4) : 0;
@@ -437,61 +357,4 @@ export class H2Grammar {
     this.#isOdd = true;
     return what;
   }
-
-  #edit(frames: MadeFrame[]): void {
-    const chance = this.#chance;
-    if (frames.length === 0) return;
-    const at = chance.below(frames.length);
-    const own = frames[at];
-    const { payload } = own;
-    switch (chance.pick(this.#edits)) {
-      case "drop":
-        return void frames.splice(at, 1);
-      case "double":
-        return void frames.splice(at, 0, own);
-      case "swap": {
-        const to = chance.below(frames.length);
-        [frames[at], frames[to]] = [frames[to], own];
-        return;
-      }
-      case "stream":
-        frames[at] = { ...own, stream: chance.pick([0, 1, 2, 3, 5, 7, 2 ** 31 - 1, 2 ** 31 + 1]) };
-        return;
-      case "flags":
-        frames[at] = { ...own, flags: own.flags ^ (1 << chance.below(8)) };
-        return;
-      case "length": {
-        const near = Math.max(0, payload.length + chance.between(-2, 2));
-        frames[at] = { ...own, length: chance.pick([0, near, near, 16_384, 16_385, 2 ** 24 - 1]) };
-        return;
-      }
-      case "type":
-        frames[at] = { ...own, type: chance.below(12) };
-        return;
-      case "cut":
-        frames[at] = { ...own, payload: payload.subarray(0, chance.below(payload.length + 1)) };
-        return;
-      case "byte":
-        frames[at] = { ...own, payload: withByte(payload, chance) };
-        return;
-      default:
-        frames.splice(at, 0, this.#noise(chance.pick([1, 3, 5, 7])));
-    }
-  }
-}
-
-function control(type: number, stream: number, payload: Buffer): MadeFrame {
-  return { type, flags: 0, stream, payload };
-}
-
-function withByte(payload: Buffer, chance: Chance): Buffer {
-  const changed = Buffer.from(payload);
-  if (changed.length > 0) changed[chance.below(changed.length)] = chance.below(256);
-  return changed;
-}
-
-function bytesOf({ type, length, ...rest }: MadeFrame): Buffer {
-  const bytes = frame(type, rest);
-  if (length !== undefined) bytes.writeUIntBE(length, 0, 3);
-  return bytes;
 }

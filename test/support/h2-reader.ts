@@ -245,6 +245,11 @@ export class H2Reader {
     const message = this.#message(stream);
     // What comes for nobody is not looked into.
     if (message.complete || message.wasReset || message.fault !== "") return;
+    // Nor into what comes behind an early answer.
+    if (!isPaddedWell(flags, payload)) {
+      message.fault ||= "more padding than frame";
+      return;
+    }
     const content = unpadded(flags, payload);
     if (!message.hasHead) message.fault ||= "data before a head";
     message.body += content.latin1Slice();
@@ -297,9 +302,13 @@ function checkSettings({ flags, stream, payload }: Frame): void {
   mustBe(frameBytes >= PAYLOAD_BYTES_MAX && frameBytes < 2 ** 24, "a bad size of frames");
 }
 
+function isPaddedWell(flags: number, payload: Buffer): boolean {
+  return (flags & PADDED) === 0 || (payload.length > 0 && payload[0] < payload.length);
+}
+
 function unpadded(flags: number, payload: Buffer): Buffer {
   if ((flags & PADDED) === 0) return payload;
-  mustBe(payload.length > 0 && payload[0] < payload.length, "more padding than frame");
+  mustBe(isPaddedWell(flags, payload), "more padding than frame");
   return payload.subarray(1, payload.length - payload[0]);
 }
 
@@ -359,10 +368,12 @@ function fieldsFault(fields: readonly Field[], pseudo: readonly string[]): strin
 }
 
 // A field that cannot be one makes the message malformed (8.2.1), but nghttp2 leaves it out and goes on,
-// unless it is in capitals, and node:http2 does not tell.
+// unless a capital is the first thing that is wrong with its name, and node:http2 does not tell.
 function isPassedOver([name, value]: Field): boolean {
-  if (name.startsWith(":") || /[A-Z]/.test(name)) return false;
-  return !isToken(name) || !isFieldValue(value) || /^[ \t]|[ \t]$/.test(value);
+  if (name.startsWith(":")) return false;
+  const wrong = [...name].find((char) => !isToken(char) || /[A-Z]/.test(char));
+  if (wrong !== undefined || name === "") return wrong === undefined || !/[A-Z]/.test(wrong);
+  return !isFieldValue(value) || /^[ \t]|[ \t]$/.test(value);
 }
 
 function mustBe(holds: boolean, what: string): void {
