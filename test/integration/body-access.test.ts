@@ -12,14 +12,13 @@ import type { TestContext } from "node:test";
 import { startGateway } from "../support/gateway.ts";
 import type { RunningGateway } from "../support/gateway.ts";
 import { exchangeRaw } from "../support/raw.ts";
-import { watAssembler } from "../support/wat.ts";
+import { TEXT, TEXT_IMPORTS, watAssembler } from "../support/wat.ts";
 
 const wat = await watAssembler();
 
 /** Denies bodies whose shown part begins with "no"; tells the origin what it was shown. */
 const LOOKER = wat(`(module
-  (import "extism:host/env" "alloc" (func $alloc (param i64) (result i64)))
-  (import "extism:host/env" "store_u8" (func $store (param i64 i32)))
+    ${TEXT_IMPORTS}
   (import "extism:host/env" "load_u8" (func $load (param i64) (result i32)))
   (import "extism:host/env" "length" (func $length (param i64) (result i64)))
   (import "extism:host/user" "request_body" (func $body (result i64)))
@@ -29,14 +28,7 @@ const LOOKER = wat(`(module
   (memory (export "memory") 1)
   (data (i32.const 0) "x-whole")
   (data (i32.const 16) "x-length")
-  (func $text (param $at i32) (param $length i32) (result i64) (local $handle i64) (local $i i32)
-    (local.set $handle (call $alloc (i64.extend_i32_u (local.get $length))))
-    (loop $next
-      (call $store (i64.add (local.get $handle) (i64.extend_i32_u (local.get $i)))
-        (i32.load8_u (i32.add (local.get $at) (local.get $i))))
-      (local.set $i (i32.add (local.get $i) (i32.const 1)))
-      (br_if $next (i32.lt_u (local.get $i) (local.get $length))))
-    (local.get $handle))
+    ${TEXT}
   (func $digits (param $n i32) (result i64) (local $at i32)
     (local.set $at (i32.const 64))
     (loop $next

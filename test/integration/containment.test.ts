@@ -6,29 +6,21 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { startGateway } from "../support/gateway.ts";
 import type { RunningGateway } from "../support/gateway.ts";
-import { watAssembler } from "../support/wat.ts";
+import { TEXT, TEXT_IMPORTS, watAssembler } from "../support/wat.ts";
 
 const wat = await watAssembler();
 
 /** Says its version in a response header; misbehaves when the request has the header `x-bad`. */
 function guest(version: string, misbehaviour: string): Uint8Array {
   return wat(`(module
-    (import "extism:host/env" "alloc" (func $alloc (param i64) (result i64)))
-    (import "extism:host/env" "store_u8" (func $store (param i64 i32)))
+    ${TEXT_IMPORTS}
     (import "extism:host/user" "request_header" (func $header (param i64) (result i64)))
     (import "extism:host/user" "set_response_header" (func $set (param i64 i64)))
     (memory (export "memory") 1)
     (data (i32.const 0) "x-bad")
     (data (i32.const 16) "x-version")
     (data (i32.const 32) "${version}")
-    (func $text (param $at i32) (param $length i32) (result i64) (local $handle i64) (local $i i32)
-      (local.set $handle (call $alloc (i64.extend_i32_u (local.get $length))))
-      (loop $next
-        (call $store (i64.add (local.get $handle) (i64.extend_i32_u (local.get $i)))
-          (i32.load8_u (i32.add (local.get $at) (local.get $i))))
-        (local.set $i (i32.add (local.get $i) (i32.const 1)))
-        (br_if $next (i32.lt_u (local.get $i) (local.get $length))))
-      (local.get $handle))
+    ${TEXT}
     (func $recurse (call $recurse))
     (func (export "on_request") (result i32)
       (if (i64.ne (call $header (call $text (i32.const 0) (i32.const 5))) (i64.const 0))

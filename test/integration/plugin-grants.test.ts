@@ -9,7 +9,7 @@ import { test } from "node:test";
 import type { TestContext } from "node:test";
 import { startGateway } from "../support/gateway.ts";
 import type { RunningGateway } from "../support/gateway.ts";
-import { watAssembler } from "../support/wat.ts";
+import { TEXT, TEXT_IMPORTS, watAssembler } from "../support/wat.ts";
 
 const wat = await watAssembler();
 
@@ -25,24 +25,16 @@ function guest(texts: readonly string[], imports: string, body: string): Uint8Ar
   const handles = texts
     .map(
       (text, i) => `(func $text${i} (result i64)
-        (call $copy (i32.const ${offsets[i]}) (i32.const ${text.length})))`,
+        (call $text (i32.const ${offsets[i]}) (i32.const ${text.length})))`,
     )
     .join("\n");
   return wat(`(module
-    (import "extism:host/env" "alloc" (func $alloc (param i64) (result i64)))
-    (import "extism:host/env" "store_u8" (func $store (param i64 i32)))
+    ${TEXT_IMPORTS}
     (import "extism:host/user" "respond" (func $respond (param i32 i64)))
     ${imports}
     (memory (export "memory") 1)
     (data (i32.const 0) "${quoted}")
-    (func $copy (param $at i32) (param $length i32) (result i64) (local $handle i64) (local $i i32)
-      (local.set $handle (call $alloc (i64.extend_i32_u (local.get $length))))
-      (loop $next
-        (call $store (i64.add (local.get $handle) (i64.extend_i32_u (local.get $i)))
-          (i32.load8_u (i32.add (local.get $at) (local.get $i))))
-        (local.set $i (i32.add (local.get $i) (i32.const 1)))
-        (br_if $next (i32.lt_u (local.get $i) (local.get $length))))
-      (local.get $handle))
+    ${TEXT}
     ${handles}
     (func (export "on_request") (result i32) ${body} (i32.const 0)))`);
 }

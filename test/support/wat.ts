@@ -34,3 +34,19 @@ export async function watAssembler(): Promise<(text: string, check?: boolean) =>
     }
   };
 }
+
+/** Imports that `TEXT` needs. */
+export const TEXT_IMPORTS = `
+  (import "extism:host/env" "alloc" (func $alloc (param i64) (result i64)))
+  (import "extism:host/env" "store_u8" (func $store (param i64 i32)))`;
+
+/** A function `$text`: a handle to a copy of so many bytes of the guest's memory. */
+export const TEXT = `
+  (func $text (param $at i32) (param $length i32) (result i64) (local $handle i64) (local $i i32)
+    (local.set $handle (call $alloc (i64.extend_i32_u (local.get $length))))
+    (loop $next
+      (call $store (i64.add (local.get $handle) (i64.extend_i32_u (local.get $i)))
+        (i32.load8_u (i32.add (local.get $at) (local.get $i))))
+      (local.set $i (i32.add (local.get $i) (i32.const 1)))
+      (br_if $next (i32.lt_u (local.get $i) (local.get $length))))
+    (local.get $handle))`;
