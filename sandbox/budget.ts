@@ -15,8 +15,11 @@ export const FUEL_SLICE = 131_072;
  * before the first look is not known otherwise. No slice of code is known to take half of it.
  */
 const FIRST_SLICE_MS_MAX = 2;
-/** Whatever a call was doing, it ends at this multiple of what it may use. */
-const WALL_FACTOR = 4;
+/**
+ * Whatever a call was doing, it ends at this multiple of what it may use. Far beyond it: a thread that
+ * waits for a CPU holds nobody up but itself, and an innocent call is not to be failed for that.
+ */
+const WALL_FACTOR = 20;
 
 export class Budget {
   readonly #stackBytesMax: number;
