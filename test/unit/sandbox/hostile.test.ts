@@ -20,7 +20,7 @@ import { watAssembler } from "../../support/wat.ts";
 const wat = await watAssembler();
 
 const CPU_MS = DEFAULT_SANDBOX_LIMITS.cpuMsMax;
-/** The wall clock ends a call at four times its budget. */
+/** A call that has a CPU for itself ends well within; a shared machine may take it away. */
 const WALL_FACTOR = 4;
 /** Of the best of some runs: the last slice, and what else the machine does. */
 const SLACK_MS = 15;
