@@ -24,5 +24,8 @@ for (const fuzzer of FUZZERS) {
 
 test("the fuzzing itself finds the fault of a parser that has one", async () => {
   const report = await runFuzzer(canary(), { seed: SEED, ms: CANARY_MS_MAX });
-  assert.match(showFinding(report), /^canary: (?:llhttp refuses it|another fields): .*again: .* --seed \d+$/s);
+  assert.match(
+    showFinding(report),
+    /^canary: (?:llhttp refuses it|another fields): .*again: .* --seed \d+$/s,
+  );
 });
