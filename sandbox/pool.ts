@@ -37,7 +37,7 @@ export class GuestPool<C> {
   readonly #variables: Variables;
   readonly #idle: Instance<C>[] = [];
   // Kernels of instances that ended well: a kernel shows nothing of one call to the next, and making
-  // one costs more than making the guest (bench/micro/sandbox.bench.ts, "fresh").
+  // one costs about as much as making the guest.
   readonly #spares: Spare[] = [];
   #busy = 0;
   #closed = false;

@@ -34,6 +34,7 @@ import type { PluginBinding } from "./channel.ts";
 import type { Listeners, PreparedListeners } from "./listeners.ts";
 import { checkImmutable } from "./immutable.ts";
 import { TlsRenewal } from "./tls-renewal.ts";
+import type { KvStore } from "./kv-store.ts";
 import { isVersion } from "./plugin-registry.ts";
 import type { PluginRegistry, PluginVersion } from "./plugin-registry.ts";
 import { makeVersion } from "./plugin-store.ts";
@@ -48,6 +49,7 @@ export type ControlParts = {
   readonly listeners: Listeners;
   readonly plugins: PluginStore;
   readonly quarantine: PluginQuarantine;
+  readonly values: KvStore;
   readonly revisions: RevisionStore;
   readonly metrics: FleetMetrics;
   readonly checkContext: Omit<CheckContext, "plugins">;
@@ -232,6 +234,7 @@ export class GatewayControl implements Control {
         );
       }
       await plugins.save(plugins.registry.without(name, version));
+      if (plugins.registry.entry(name) === null) this.#parts.values.forget(name);
     });
   }
 

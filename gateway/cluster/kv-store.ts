@@ -120,10 +120,8 @@ export class KvStore {
     }
   }
 
-  /** Forgets the rooms of plugins that are no more. */
-  retain(plugins: ReadonlySet<string>): void {
-    for (const plugin of this.#rooms.keys()) {
-      if (!plugins.has(plugin)) this.#rooms.delete(plugin);
-    }
+  /** Forgets what a plugin kept that is no more. */
+  forget(plugin: string): void {
+    this.#rooms.delete(plugin);
   }
 }

@@ -117,8 +117,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<Primary> {
   prepared.commit();
   await start.commit();
 
-  let askDrain: () => void = () => {};
-  const drainAsked = new Promise<void>((settle) => (askDrain = settle));
+  const drainAsked = Promise.withResolvers<void>();
   const { checkContext } = state;
   const control = new GatewayControl(
     {
@@ -128,10 +127,11 @@ export async function startPrimary(options: PrimaryOptions): Promise<Primary> {
       listeners,
       plugins,
       quarantine,
+      values,
       revisions,
       metrics,
       checkContext,
-      drain: askDrain,
+      drain: drainAsked.resolve,
     },
     { revision: start.revision, config: start.config, served },
     prepared,
@@ -151,7 +151,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<Primary> {
       return outcome;
     },
     reopenLogs: () => fleet.reopenLogs(),
-    drainAsked,
+    drainAsked: drainAsked.promise,
     stop: () => running.disposeAsync(),
   };
 }

@@ -4,6 +4,7 @@
 import { createPublicKey } from "node:crypto";
 import type { JsonWebKeyInput } from "node:crypto";
 import type { Static } from "typebox";
+import { FRAMING_HEADERS } from "../base/header-names.ts";
 import type {
   CorsConfigSchema,
   JwtConfigSchema,
@@ -27,20 +28,6 @@ export function checkBuiltinRules(plugin: string, config: unknown, world: World)
   else if (plugin === "cors") checkCors(config as CorsConfig, world);
 }
 
-// Request fields that a claim may not become: they decide where a request ends and where it goes.
-const CLAIM_FRAMING: ReadonlySet<string> = new Set([
-  "connection",
-  "content-length",
-  "expect",
-  "host",
-  "keep-alive",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
-]);
-
 function checkJwt(config: JwtConfig, { path, faults }: World): void {
   const sources = ["jwks_uri", "keys"] as const;
   const given = sources.filter((key) => isGiven(config, key));
@@ -56,7 +43,7 @@ function checkJwt(config: JwtConfig, { path, faults }: World): void {
   const tokenHeader = (config.header ?? "authorization").toLowerCase();
   for (const [claim, header] of Object.entries(config.claims_to_headers ?? {})) {
     const lower = header?.toLowerCase() ?? "";
-    if (!CLAIM_FRAMING.has(lower) && lower !== tokenHeader) continue;
+    if (!FRAMING_HEADERS.has(lower) && lower !== tokenHeader) continue;
     const place = pointer(`${path}/claims_to_headers`, claim);
     faults.conflict(place, `a claim cannot be written to the header ${header}`);
   }

@@ -3,6 +3,7 @@
 // is asked for is checked here, before anything leaves the worker.
 
 import type { Guest, HostFunction } from "../../sandbox/sandbox.ts";
+import { FRAMING_HEADERS } from "../base/header-names.ts";
 import type { CallContext } from "./abi.ts";
 import { GRANT_LIMITS } from "./grants.ts";
 import type { CallAnswer, CallRequest, Grants, HttpCaller, KeyValues } from "./grants.ts";
@@ -83,20 +84,6 @@ const CALL_KEYS = ["method", "url", "headers", "body", "timeout_ms"];
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$/;
 const VALUE = /^[\t\x20-\x7e\x80-\xff]{0,8192}$/;
-/** What frames a message or names its target is the gateway's to write. */
-const OWN_HEADERS: ReadonlySet<string> = new Set([
-  "connection",
-  "content-length",
-  "expect",
-  "host",
-  "keep-alive",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
-]);
-
 function readCall(guest: G, http: HttpCaller, text: string): CallRequest {
   if (Buffer.byteLength(text) > GRANT_LIMITS.callRequestBytesMax) {
     guest.fail(`a request of http_call has at most ${GRANT_LIMITS.callRequestBytesMax} bytes`);
@@ -129,7 +116,7 @@ function headersOf(guest: G, headers: unknown): [string, string][] {
     if (!TOKEN.test(name) || typeof value !== "string" || !VALUE.test(value)) {
       guest.fail("a header of http_call is malformed");
     }
-    if (OWN_HEADERS.has(name.toLowerCase())) guest.fail(`http_call cannot set ${name}`);
+    if (FRAMING_HEADERS.has(name.toLowerCase())) guest.fail(`http_call cannot set ${name}`);
     return [name, value];
   });
 }

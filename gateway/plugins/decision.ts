@@ -2,6 +2,7 @@
 // well: a plugin that fails half way leaves no trace. Everything a plugin says is checked here, for
 // both ways of saying it: host functions and JSON output.
 
+import { FRAMING_HEADERS } from "../base/header-names.ts";
 import type { Exchange } from "../exchange.ts";
 import { normalizeTarget } from "../routing/normalize.ts";
 import { isFieldValue, isToken } from "../wire/chars.ts";
@@ -21,18 +22,9 @@ export const DECISION_LIMITS = {
 
 /** Names that delimit messages or belong to one connection: no plugin writes them. */
 const DENIED_NAMES: ReadonlySet<string> = new Set([
-  "connection",
-  "content-length",
+  ...FRAMING_HEADERS,
   "date",
-  "expect",
-  "host",
   "http2-settings",
-  "keep-alive",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
   "x-request-id",
 ]);
 

@@ -8,19 +8,24 @@ export class KillSwitch {
   readonly #killsMs = new Float64Array(LIMITS.pluginKillsMax).fill(-Infinity);
   #next = 0;
   #untilMs = -Infinity;
+  #holdMs: number = LIMITS.pluginQuarantineMs;
 
   /** True while the plugin is not to be called. */
   isOpen(nowMs: number): boolean {
     return nowMs < this.#untilMs;
   }
 
-  /** Counts a kill; true when it is the one too many, from which on the plugin is set aside. */
+  /**
+   * Counts a kill; true when it is the one too many. The plugin is then set aside, at each relapse for
+   * twice as long.
+   */
   onKill(nowMs: number): boolean {
     this.#killsMs[this.#next] = nowMs;
     this.#next = (this.#next + 1) % this.#killsMs.length;
     // The entry that the next kill will overwrite is the first of the last `pluginKillsMax`.
     if (nowMs - this.#killsMs[this.#next] > LIMITS.pluginKillWindowMs) return false;
-    this.#untilMs = nowMs + LIMITS.pluginQuarantineMs;
+    this.#untilMs = nowMs + this.#holdMs;
+    this.#holdMs = Math.min(this.#holdMs * 2, LIMITS.pluginQuarantineMsMax);
     this.#killsMs.fill(-Infinity);
     return true;
   }

@@ -2,29 +2,13 @@
 // as plain data, and the same again in the thread with the interface that host functions read. Made by
 // us on both sides; what a plugin decided comes back by thread.ts.
 
-import type { Exchange, SeenBody, TlsFacts } from "../exchange.ts";
+import type { Exchange } from "../exchange.ts";
 import type { AskedRequest, AskedResponse, CallContext } from "./abi.ts";
 import { Decision } from "./decision.ts";
 import { NO_GRANTS } from "./grants.ts";
 import type { ResponseView } from "./phases.ts";
 
-type RequestData = {
-  readonly method: string;
-  readonly path: string;
-  readonly query: string;
-  readonly host: string;
-  readonly scheme: "http" | "https";
-  readonly clientIp: string;
-  readonly requestId: string;
-  readonly routeName: string;
-  readonly consumer: string | null;
-  readonly tls: TlsFacts | null;
-  readonly params: ReadonlyMap<string, string> | null;
-  readonly claims: Readonly<Record<string, unknown>> | null;
-  readonly values: Map<string, string> | null;
-  readonly hasBody: boolean;
-  /** What the attachment may see of it. */
-  readonly body: { readonly bytes: Uint8Array; readonly whole: boolean } | null;
+type RequestData = Omit<AskedRequest, "header"> & {
   /** By lower-case name, as `Exchange.header` answers. */
   readonly headers: ReadonlyMap<string, string>;
 };
@@ -57,8 +41,8 @@ export function contextOf(data: unknown): CallContext {
   const decision = new Decision();
   decision.begin();
   return {
-    exchange: request === null ? null : new RequestCopy(request),
-    response: response === null ? null : new ResponseCopy(response),
+    exchange: request === null ? null : askedRequest(request),
+    response: response === null ? null : askedResponse(response),
     decision,
     // The others answer later, and are not served in a thread.
     grants: { ...NO_GRANTS, body: bodyBytesMax },
@@ -83,7 +67,6 @@ function requestData(exchange: Exchange, bodyBytesMax: number): RequestData {
     params: exchange.params,
     claims: exchange.claims,
     values: exchange.values,
-    hasBody: exchange.head.hasBody,
     body: body === null || bytes === null ? null : { bytes, whole: body.whole },
     headers: exchange.headers(),
   };
@@ -95,62 +78,11 @@ function responseData(response: ResponseView): ResponseData {
   return { status: response.status, headers };
 }
 
-class RequestCopy implements AskedRequest {
-  readonly method: string;
-  readonly path: string;
-  readonly query: string;
-  readonly host: string;
-  readonly scheme: "http" | "https";
-  readonly clientIp: string;
-  readonly requestId: string;
-  readonly routeName: string;
-  readonly consumer: string | null;
-  readonly tls: TlsFacts | null;
-  readonly params: ReadonlyMap<string, string> | null;
-  readonly claims: Readonly<Record<string, unknown>> | null;
-  readonly values: Map<string, string> | null;
-  readonly head: { readonly hasBody: boolean };
-  readonly body: SeenBody | null;
-  readonly #headers: ReadonlyMap<string, string>;
-
-  constructor(data: RequestData) {
-    this.method = data.method;
-    this.path = data.path;
-    this.query = data.query;
-    this.host = data.host;
-    this.scheme = data.scheme;
-    this.clientIp = data.clientIp;
-    this.requestId = data.requestId;
-    this.routeName = data.routeName;
-    this.consumer = data.consumer;
-    this.tls = data.tls;
-    this.params = data.params;
-    this.claims = data.claims;
-    this.values = data.values;
-    this.head = { hasBody: data.hasBody };
-    this.body = data.body === null ? null : { ...data.body, bytes: Buffer.from(data.body.bytes) };
-    this.#headers = data.headers;
-  }
-
-  header(nameLower: string): string | null {
-    return this.#headers.get(nameLower) ?? null;
-  }
+function askedRequest({ headers, ...request }: RequestData): AskedRequest {
+  return { ...request, header: (nameLower) => headers.get(nameLower) ?? null };
 }
 
-class ResponseCopy implements AskedResponse {
-  readonly status: number;
-  readonly #headers: ReadonlyMap<string, readonly string[]>;
-
-  constructor({ status, headers }: ResponseData) {
-    this.status = status;
-    this.#headers = headers;
-  }
-
-  header(name: string): string | null {
-    return this.values(name)[0] ?? null;
-  }
-
-  values(name: string): readonly string[] {
-    return this.#headers.get(name) ?? [];
-  }
+function askedResponse({ status, headers }: ResponseData): AskedResponse {
+  const values = (name: string) => headers.get(name) ?? [];
+  return { status, values, header: (name) => values(name)[0] ?? null };
 }

@@ -1,7 +1,7 @@
-// Text straight to a TCP socket's handle. A stream's write makes an object, a few closures and a turn of
+// Text straight to a socket's handle. A stream's write makes an object, a few closures and a turn of
 // the tick queue for each call, which for a small response is a large part of what it costs (bench/load,
-// "plain"). Only the case that matters is taken: nothing waits, and the kernel takes all at once.
-// Whatever is different is the stream's, as before; libuv keeps the order of both.
+// "plain" and "https"). Only the case that matters is taken: the stream has nothing to write itself.
+// Whatever is different is the stream's, as before; the handle keeps the order of both.
 
 import type { Socket } from "node:net";
 import { getSystemErrorName } from "node:util";
@@ -44,7 +44,10 @@ export class DirectWriter {
     this.#onDrain = onDrain;
   }
 
-  /** For a connected socket of clear text; null for any other. `onDrain`: what was kept has left. */
+  /**
+   * For a connected socket, of clear text or of TLS; null where there is no such handle. `onDrain`: what
+   * was kept has left. Clear text mostly leaves at once, TLS never.
+   */
   static of(socket: object, onDrain: () => void): DirectWriter | null {
     if (binding === null || !("_handle" in socket)) return null;
     const handle = socket._handle as Partial<StreamHandle> | null;

@@ -123,6 +123,8 @@ export class Outbox {
 
   // A write has left; others may have been added behind it.
   #drained(): void {
+    // What is still with the handle tells by itself.
+    if (this.#direct?.isPending === true) return;
     if (this.#socket.writableLength !== 0) {
       this.#wait();
       return;

@@ -3,6 +3,7 @@
 // request does not pass. Identity headers of the client's own are removed before anything else happens.
 
 import { GatewayError } from "../../base/errors.ts";
+import { FRAMING_HEADERS } from "../../base/header-names.ts";
 import type { Exchange } from "../../exchange.ts";
 import { equalsLower, isFieldValue, isToken } from "../../wire/chars.ts";
 import type { Builtin, Plugin, PluginServices } from "../phases.ts";
@@ -23,18 +24,6 @@ const CLOCK_SKEW_S_DEFAULT = 30;
 const CACHE_MAX_DEFAULT = 10_000;
 const JWKS_REFRESH_MS_DEFAULT = 300_000;
 const CLAIM_CHARS_MAX = 4096;
-// A claim in one of these would change how many requests the origin sees, or for whom.
-const FRAMING_NAMES: ReadonlySet<string> = new Set([
-  "connection",
-  "content-length",
-  "expect",
-  "host",
-  "keep-alive",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
-]);
 const CONSUMER_CHARS_MAX = 256;
 
 type JwtConfig = {
@@ -95,7 +84,7 @@ class TokenCheck {
       ([claim, header]) => [claim, header.toLowerCase()] as const,
     );
     for (const [, header] of this.#claimHeaders) {
-      if (!isToken(header) || FRAMING_NAMES.has(header) || header === this.#header) {
+      if (!isToken(header) || FRAMING_HEADERS.has(header) || header === this.#header) {
         throw unusable(`claims_to_headers: ${header} cannot be set`);
       }
     }
