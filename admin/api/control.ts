@@ -120,6 +120,24 @@ export type Status = {
   readonly plugins: number;
 };
 
+export interface PluginsControl {
+  list(): readonly PluginVersionInfo[];
+  /** Which versions of a plugin were current before, the latest last. */
+  history(name: string): readonly string[];
+  load(request: LoadRequest): Promise<LoadResult>;
+  setCurrent(
+    name: string,
+    version: string,
+  ): Promise<{ readonly from: string; readonly to: string }>;
+  /** 409 plugin_referenced while a route runs it or it is current and followed. */
+  remove(name: string, version: string): Promise<void>;
+  test(
+    name: string,
+    version: string,
+    sample: PluginSample,
+  ): Promise<Readonly<Record<string, unknown>>>;
+}
+
 export interface Control {
   status(): Promise<Status>;
   /** True once every worker serves the live revision. */
@@ -144,22 +162,7 @@ export interface Control {
     revision: number,
     options: ApplyOptions,
   ): Promise<ApplyResult & { readonly config: Config }>;
-  plugins(): readonly PluginVersionInfo[];
-  /** Which versions of a plugin were current before, the latest last. */
-  pluginHistory(name: string): readonly string[];
-  loadPlugin(request: LoadRequest): Promise<LoadResult>;
-  setCurrent(
-    name: string,
-    version: string,
-    actor: string,
-  ): Promise<{ readonly from: string; readonly to: string }>;
-  /** 409 plugin_referenced while a route runs it or it is current and followed. */
-  removeVersion(name: string, version: string, actor: string): Promise<void>;
-  testPlugin(
-    name: string,
-    version: string,
-    sample: PluginSample,
-  ): Promise<Readonly<Record<string, unknown>>>;
+  readonly plugins: PluginsControl;
   /** The Prometheus exposition, summed over workers. */
   metrics(): Promise<string>;
   /** A pprof file of all workers, sampled for so many seconds. */

@@ -61,8 +61,8 @@ export const PLUGIN_ROUTES: readonly ApiRoute[] = [
     summary: "One version",
     key: "needed",
     handle: ({ control, params: { name, version } }) => {
-      const found = control
-        .plugins()
+      const found = control.plugins
+        .list()
         .find((each) => each.name === name && each.version === version);
       if (found === undefined) throw unknownPlugin(`${name}@${version}`);
       return { status: 200, body: shown(found) };
@@ -73,8 +73,8 @@ export const PLUGIN_ROUTES: readonly ApiRoute[] = [
     path: "/admin/plugins/{name}/versions/{version}",
     summary: "Removes a version that no route uses",
     key: "needed",
-    handle: async ({ control, params: { name, version }, actor }) => {
-      await control.removeVersion(name, version, actor);
+    handle: async ({ control, params: { name, version } }) => {
+      await control.plugins.remove(name, version);
       return { status: 200, body: { name, version, removed: true } };
     },
   },
@@ -84,12 +84,12 @@ export const PLUGIN_ROUTES: readonly ApiRoute[] = [
     summary: "Makes a stored version the one that attachments without a version follow",
     key: "needed",
     body: SMALL_JSON,
-    handle: async ({ control, params: { name }, body, actor }) => {
+    handle: async ({ control, params: { name }, body }) => {
       const { version } = jsonBody(body);
       if (typeof version !== "string") {
         throw new ControlError(400, "bad_request", 'The body is {"version": "1.2.0"}.');
       }
-      const { from, to } = await control.setCurrent(name, version, actor);
+      const { from, to } = await control.plugins.setCurrent(name, version);
       return { status: 200, body: { name, from, to }, audit: { from, to } };
     },
   },
@@ -101,7 +101,7 @@ export const PLUGIN_ROUTES: readonly ApiRoute[] = [
     body: SMALL_JSON,
     handle: async ({ control, params: { name, version }, body }) => ({
       status: 200,
-      body: await control.testPlugin(name, version, toSample(jsonBody(body))),
+      body: await control.plugins.test(name, version, toSample(jsonBody(body))),
     }),
   },
 ];
@@ -114,7 +114,7 @@ async function load(
   if (body.length === 0) {
     throw new ControlError(400, "empty_body", "The body is the module: --data-binary @plugin.wasm");
   }
-  const result = await control.loadPlugin({
+  const result = await control.plugins.load({
     ...wanted,
     bytes: body,
     sha256: typeof sha256 === "string" ? sha256.toLowerCase() : null,
@@ -165,11 +165,11 @@ type ShownPlugin = {
 };
 
 function grouped(control: Control): ShownPlugin[] {
-  const byName = Map.groupBy(control.plugins(), ({ name }) => name);
+  const byName = Map.groupBy(control.plugins.list(), ({ name }) => name);
   return [...byName].map(([name, versions]) => ({
     name,
     current: versions.find(({ current }) => current)?.version ?? null,
-    history: control.pluginHistory(name),
+    history: control.plugins.history(name),
     versions: versions.map(shown),
   }));
 }
