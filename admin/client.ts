@@ -52,9 +52,13 @@ export class AdminClient {
   async call<T>(
     method: string,
     path: string,
-    options: { readonly body?: string | Uint8Array; readonly ifMatch?: number } = {},
+    options: {
+      readonly body?: string | Uint8Array;
+      readonly ifMatch?: number;
+      readonly headers?: Readonly<Record<string, string>>;
+    } = {},
   ): Promise<AdminAnswer<T>> {
-    const headers: Record<string, string> = {};
+    const headers: Record<string, string> = { ...options.headers };
     if (this.#key !== null) headers["x-api-key"] = this.#key;
     if (options.ifMatch !== undefined) headers["if-match"] = `"${options.ifMatch}"`;
     let response: Response;

@@ -43,6 +43,11 @@ export type SeenBody = { readonly bytes: Uint8Array; readonly whole: boolean };
 /** Who decided about a request: a plugin's name and version. */
 export type Decider = { readonly name: string; readonly version: string };
 
+/** Which of several versions serves a request, and wants to know what became of it. */
+export interface Choice {
+  finished(exchange: Exchange): void;
+}
+
 /** A verified client certificate. */
 export type ClientCertificate = {
   /** Distinguished names as `CN=...,O=...`. */
@@ -100,6 +105,9 @@ export class Exchange {
   values: Values | null = null;
   /** What policies may see of the body; null without a body or without a policy that asked for it. */
   body: SeenBody | null = null;
+
+  /** By the place of the chain that chose; null where nothing is rolled out. */
+  choices: Map<object, Choice> | null = null;
 
   /** Once true, errors may only cut the socket. */
   headSent = false;
@@ -187,7 +195,15 @@ const OWN_HEADERS = new Map<string, (exchange: Exchange) => string | null>([
   ["x-forwarded-client-cert", NONE],
   ["x-real-ip", NONE],
   ["forwarded", NONE],
+  // The second is a key of the operator's.
+  ["x-plugin-version", NONE],
+  ["x-plugin-version-key", NONE],
 ]);
+
+/** True for a header of which the gateway has the word, whatever a client says; the name is lower-case. */
+export function isOwnHeader(nameLower: string): boolean {
+  return OWN_HEADERS.has(nameLower);
+}
 
 export type ExchangeFields = {
   head: RequestHead;

@@ -34,6 +34,7 @@ export class Budget {
   #delayBeganMs = 0;
   #suspendedMs = 0;
   #suspendedAtMs = 0;
+  #isSuspended = false;
 
   constructor(limits: SandboxLimits) {
     this.#stackBytesMax = Math.min(limits.stackBytesMax, STACK_BYTES_TOP);
@@ -65,6 +66,7 @@ export class Budget {
     this.#beganMs = performance.now();
     this.#delayedMs = 0;
     this.#suspendedMs = 0;
+    this.#isSuspended = false;
     this.#fuel!.value = FUEL_SLICE;
   }
 
@@ -72,11 +74,13 @@ export class Budget {
   suspend(): number {
     if (this.#slices > 0) this.#delayedMs += runDelayMs() - this.#delayBeganMs;
     this.#suspendedAtMs = performance.now();
+    this.#isSuspended = true;
     return Math.max(0, this.#asyncMsMax - this.#suspendedMs);
   }
 
   /** The guest goes on: what it waited is none of its own time. */
   resume(): void {
+    this.#isSuspended = false;
     const waitedMs = performance.now() - this.#suspendedAtMs;
     this.#suspendedMs += waitedMs;
     this.#beganMs += waitedMs;
@@ -107,11 +111,14 @@ export class Budget {
     this.#fuel!.value = FUEL_SLICE;
   }
 
-  /** Takes fuel for work that the host does on the guest's account; may throw a Halt. */
+  /**
+   * Takes fuel for work that the host does on the guest's account; may throw a Halt. While the guest
+   * waits the clock tells nothing about it: then the guest itself finds that it has none left.
+   */
   pay(units: number): void {
     const fuel = this.#fuel!;
     fuel.value -= units;
-    if (fuel.value < 0) this.refuel();
+    if (fuel.value < 0 && !this.#isSuspended) this.refuel();
   }
 
   // A busy machine must not fail a plugin, and a plugin must not hold a worker for long.

@@ -15,6 +15,7 @@ export type SandboxErrorCode =
   | "missing_export"
   | "init_failed"
   | "bad_manifest"
+  | "bad_config_schema"
   | "hash_mismatch"
   | "module_missing";
 

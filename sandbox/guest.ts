@@ -37,8 +37,13 @@ export type GuestOptions<C> = {
   readonly budget?: Budget;
 };
 
-/** Bytes that a host function may move for the price of its call. */
-const FREE_BYTES = 1_024;
+/** Bytes of a name that is looked up. A longer one is not there, and not even read. */
+export const NAME_BYTES_MAX = 1_024;
+
+/** What a call of a host function costs beside the bytes it moves, in fuel: about a microsecond. */
+const HOST_CALL_COST = 1_000;
+/** What may be owed before it is paid: reaching for the guest's counter costs more than adding. */
+const OWED_MAX = 8_192;
 
 /** One running instance, as host functions know it. Handles are Extism's: 0 means absent. */
 export class Guest<C> {
@@ -55,6 +60,7 @@ export class Guest<C> {
   readonly #log: GuestLog<C>;
   readonly #logLevel: number;
   readonly #budget: Budget | null;
+  #owed = 0;
   #hostCalls = 0;
   #asyncCalls = 0;
   #logLines = 0;
@@ -69,18 +75,39 @@ export class Guest<C> {
     this.#budget = options.budget ?? null;
   }
 
-  /** The text behind a handle; "" when there is none. Bytes that are not UTF-8 become U+FFFD. */
-  readString(handle: bigint): string {
-    const text = this.kernel.readString(handle);
-    this.pay(text.length);
-    return text;
+  // Nothing is read whose length is not bounded first: decoding a megabyte that is not UTF-8 takes as
+  // long as a whole call may.
+
+  /**
+   * The text behind a handle; "" when there is none. Bytes that are not UTF-8 become U+FFFD. Ends the
+   * call when it is longer than `bytesMax`.
+   */
+  readString(handle: bigint, bytesMax: number): string {
+    const length = this.kernel.lengthOf(handle);
+    if (length > bytesMax)
+      this.fail(`a text of ${length} bytes is passed; ${bytesMax} are allowed`);
+    this.pay(length);
+    return this.kernel.readString(handle);
+  }
+
+  /** The name behind a handle; null when it is longer than any that could be found. */
+  readName(handle: bigint): string | null {
+    const length = this.kernel.lengthOf(handle);
+    if (length > NAME_BYTES_MAX) return null;
+    this.pay(length);
+    return this.kernel.readString(handle);
+  }
+
+  /** The text behind a handle, cut to `bytesMax` bytes. */
+  readStart(handle: bigint, bytesMax: number): string {
+    this.pay(Math.min(this.kernel.lengthOf(handle), bytesMax));
+    return this.kernel.readLine(handle, bytesMax);
   }
 
   /** A copy of the bytes behind a handle; empty when there are none. */
   readBytes(handle: bigint): Uint8Array {
-    const bytes = this.kernel.readBytes(handle);
-    this.pay(bytes.length);
-    return bytes;
+    this.pay(this.kernel.lengthOf(handle));
+    return this.kernel.readBytes(handle);
   }
 
   /** A handle to `text`; 0n when it is empty or the kernel memory of the call is used up. */
@@ -105,6 +132,7 @@ export class Guest<C> {
   /** Forgets what the call before used. */
   beginCall(context: C): void {
     this.context = context;
+    this.#owed = 0;
     this.#hostCalls = 0;
     this.#asyncCalls = 0;
     this.#logLines = 0;
@@ -118,9 +146,13 @@ export class Guest<C> {
     this.context = undefined as C;
   }
 
-  /** Charges the call for bytes that the host moves; throws when its time is over. */
+  /** Charges the call for bytes that the host is about to move; throws when its time is over. */
   pay(bytes: number): void {
-    if (bytes > FREE_BYTES) this.#budget?.pay(bytes);
+    this.#owed += bytes;
+    if (this.#owed < OWED_MAX) return;
+    const units = this.#owed;
+    this.#owed = 0;
+    this.#budget?.pay(units);
   }
 
   /** Counts one call of a host function; throws when there were too many. */
@@ -130,6 +162,7 @@ export class Guest<C> {
       const allowed = this.limits.hostCallsMax;
       throw new Halt("host_denied", `more than ${allowed} calls of host functions in one call`);
     }
+    this.pay(HOST_CALL_COST);
   }
 
   /** Counts one call of a function that suspends the guest; throws when there were too many. */

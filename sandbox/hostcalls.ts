@@ -3,7 +3,7 @@
 // reaches beyond the pool: http_request is refused, always.
 
 import { Halt, printable } from "./errors.ts";
-import { LOG_LEVELS, type Guest } from "./guest.ts";
+import { LOG_LEVELS, NAME_BYTES_MAX, type Guest } from "./guest.ts";
 
 // What a variable costs beside its bytes, so that a thousand empty names are not free.
 const VARIABLE_OVERHEAD_BYTES = 32;
@@ -112,7 +112,8 @@ export function bindAbort(guest: Guest<never>): (...args: number[]) => never {
 
 function configGet(guest: Guest<never>, state: HostState, key: bigint): bigint {
   guest.countHostCall();
-  const value = state.config.get(guest.readString(key));
+  const name = guest.readName(key);
+  const value = name === null ? undefined : state.config.get(name);
   const handle = value === undefined ? 0n : guest.writeString(value);
   guest.kernel.free(key);
   return handle;
@@ -120,7 +121,8 @@ function configGet(guest: Guest<never>, state: HostState, key: bigint): bigint {
 
 function varGet(guest: Guest<never>, state: HostState, key: bigint): bigint {
   guest.countHostCall();
-  const value = state.variables.get(guest.readString(key));
+  const name = guest.readName(key);
+  const value = name === null ? undefined : state.variables.get(name);
   const handle = value === undefined ? 0n : guest.writeBytes(value);
   guest.kernel.free(key);
   return handle;
@@ -135,12 +137,13 @@ function varSet(
   const { key, value } = handles;
   // A handle to nothing is not a name; the official SDK ignores it too.
   if (guest.kernel.lengthOf(key) === 0) return;
-  const name = guest.readString(key);
+  const name = guest.readString(key, NAME_BYTES_MAX);
+  const length = guest.kernel.lengthOf(value);
   if (value === 0n) {
     state.variables.delete(name);
-  } else if (guest.kernel.lengthOf(value) > 0) {
-    if (!state.variables.set(name, guest.readBytes(value))) {
-      const allowed = guest.limits.varBytesMax;
+  } else if (length > 0) {
+    const allowed = guest.limits.varBytesMax;
+    if (length > allowed || !state.variables.set(name, guest.readBytes(value))) {
       throw new Halt("host_denied", `the plugin's variables would take more than ${allowed} bytes`);
     }
     guest.kernel.free(value);
@@ -151,8 +154,7 @@ function varSet(
 function log(guest: Guest<never>, level: number, line: bigint): void {
   guest.countHostCall();
   if (guest.wantsLine(level)) {
-    const text = guest.kernel.readLine(line, guest.limits.logLineBytesMax);
-    guest.writeLine(LOG_LEVELS[level], text);
+    guest.writeLine(LOG_LEVELS[level], guest.readStart(line, guest.limits.logLineBytesMax));
   }
   guest.kernel.free(line);
 }

@@ -3,7 +3,9 @@
 // narrow what the operator grants, never widen it.
 
 import { jsonText } from "../gateway/base/json-text.ts";
+import { checkConfigSchema, type ConfigSchema } from "./config-schema.ts";
 import { SandboxError } from "./errors.ts";
+import { Reader } from "./reader.ts";
 
 /** Limits a plugin may lower for itself. */
 export type ManifestLimits = { readonly cpu_ms?: number; readonly memory_pages?: number };
@@ -19,8 +21,8 @@ export type Manifest = {
   /** Names of what it asks to be granted, such as `body`. */
   readonly needs: readonly string[];
   readonly limits: ManifestLimits;
-  /** A JSON Schema of its configuration; null when it has none. */
-  readonly configSchema: Readonly<Record<string, unknown>> | null;
+  /** What its configuration must be; null when it does not say. */
+  readonly configSchema: ConfigSchema | null;
   readonly description: string;
 };
 
@@ -63,8 +65,21 @@ export function parseManifest(bytes: Uint8Array): Manifest {
   const needs = parseNeeds(fields["needs"]);
   const limits = parseLimits(fields["limits"]);
   const schema = fields["config_schema"];
-  const configSchema = schema === undefined ? null : object(schema, "has a config_schema that is");
+  const configSchema = schema === undefined ? null : checkConfigSchema(schema);
   return { name, version, abi, input, needs, limits, configSchema, description };
+}
+
+/** The manifest in a module that was admitted, found without reading the rest; throws a SandboxError. */
+export function readManifest(module: Uint8Array): Manifest | null {
+  const reader = new Reader(module, 0, module.length);
+  reader.skip(8);
+  while (!reader.done) {
+    const id = reader.u8();
+    const section = reader.slice(reader.u32());
+    if (id !== 0 || section.name(BYTES_MAX, "a section name") !== MANIFEST_SECTION) continue;
+    return parseManifest(module.subarray(section.pos, section.end));
+  }
+  return null;
 }
 
 function decode(bytes: Uint8Array): unknown {

@@ -91,7 +91,7 @@ class Meter {
   readonly #fuel: number;
   readonly #stack: number;
   readonly #table: number;
-  readonly #refuelType: number;
+  readonly #refuel: Uint8Array;
   // Where the body under way begins in the code section's writer.
   #bodyStart = 0;
   #kept: number[] = [];
@@ -114,7 +114,7 @@ class Meter {
     this.#fuel = this.#countOf(GLOBAL);
     this.#stack = this.#fuel + 1;
     this.#table = this.#countOf(TABLE);
-    this.#refuelType = types.length;
+    this.#refuel = refuelCode(types.length, this.#table);
   }
 
   run(): Uint8Array {
@@ -370,18 +370,8 @@ class Meter {
 
   #refuelWhenNegative(): void {
     const code = this.#code;
-    code.u8(0x41);
-    code.u8(0);
-    code.u8(0x48);
-    this.#bodyHints.push(code.length - this.#bodyStart);
-    code.u8(0x04);
-    code.u8(0x40);
-    code.u8(0x41);
-    code.u8(0);
-    code.u8(0x11);
-    code.u32(this.#refuelType);
-    code.u32(this.#table);
-    code.u8(0x0b);
+    this.#bodyHints.push(code.length - this.#bodyStart + 3);
+    code.all(this.#refuel);
   }
 
   #global(opcode: number, index: number): void {
@@ -455,6 +445,16 @@ function readLocals(body: Reader, groups: number): { locals: number; vectors: bo
     if (body.u8() === VALUE_TYPES["v128"]) vectors = true;
   }
   return { locals, vectors };
+}
+
+// if (top of the stack < 0) call the table's entry, of this type; the branch is the fourth byte.
+function refuelCode(type: number, table: number): Uint8Array {
+  const writer = new Writer(32);
+  for (const byte of [0x41, 0, 0x48, 0x04, 0x40, 0x41, 0, 0x11]) writer.u8(byte);
+  writer.u32(type);
+  writer.u32(table);
+  writer.u8(0x0b);
+  return writer.result();
 }
 
 function signed(value: number): number[] {

@@ -47,9 +47,10 @@ export function readValueType(reader: Reader): number {
 
 /** Walks the instructions of one body, up to the reader's end. */
 export function walkBody(reader: Reader): void {
+  const { bytes, end } = reader;
   let last = NONE;
-  while (reader.pos < reader.end) {
-    last = reader.u8();
+  while (reader.pos < end) {
+    last = bytes[reader.pos++];
     if (SHAPES[last] !== NONE) skipImmediate(reader, last);
   }
   if (last !== END) reader.fail("has a function body without an end");

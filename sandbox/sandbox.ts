@@ -16,8 +16,18 @@ export { Guest, type GuestLog, type HostFunction } from "./guest.ts";
 export type { Signature, ValueType } from "./imports.ts";
 export { DEFAULT_SANDBOX_LIMITS, type SandboxLimits } from "./limits.ts";
 export type { BorderFunction, GuestObserver } from "./observer.ts";
-export type { Manifest } from "./manifest.ts";
+export { readManifest, type Manifest } from "./manifest.ts";
+export { signModule, verifySignature } from "./signature.ts";
+export type { NamedKey, SignatureVerdict, SignedModule } from "./signature.ts";
+export {
+  decodeText,
+  parseSignature,
+  parseSignatureField,
+  parseSignedAs,
+} from "./signature-form.ts";
+export type { ModuleSignature, SignatureCode, SignatureRefusal } from "./signature-form.ts";
 export { GuestPool, type GuestPoolOptions, type Outcome } from "./pool.ts";
+export { runDelayMs } from "./run-delay.ts";
 export { ModuleStore, openModuleStore } from "./store.ts";
 export { THREAD_LIMITS, ThreadPool, type ThreadPoolOptions, type ThreadResult } from "./thread.ts";
 export { createThreadServer, type ThreadSetup } from "./thread-worker.ts";

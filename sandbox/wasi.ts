@@ -94,8 +94,8 @@ function random(guest: Guest<never>, at: number, length: number): number {
   const view = guest.view();
   if (length > RANDOM_BYTES_MAX) return EINVAL;
   if (at + length > view.length) return EFAULT;
-  randomFillSync(view, at, length);
   guest.pay(length);
+  randomFillSync(view, at, length);
   return SUCCESS;
 }
 

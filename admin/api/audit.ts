@@ -6,7 +6,9 @@ import { open, rename, stat } from "node:fs/promises";
 const ROTATE_BYTES = 64 * 1024 * 1024;
 
 export type AuditEntry = {
+  /** The name of a key. */
   readonly actor: string;
+  readonly role: string;
   readonly method: string;
   readonly path: string;
   readonly status: number;

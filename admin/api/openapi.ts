@@ -1,5 +1,6 @@
 // The OpenAPI 3.1 document, made from the table of operations and the schema of the configuration.
 
+import { allows } from "../../gateway/config/admin-keys.ts";
 import { ConfigSchema } from "../../gateway/config/schema.ts";
 import type { ApiRoute } from "./route.ts";
 
@@ -48,12 +49,20 @@ function operation(route: ApiRoute): Record<string, unknown> {
   };
   return {
     summary: route.summary,
+    description: accessText(route),
+    "x-role": route.role,
     operationId: `${route.method.toLowerCase()}${route.path.replaceAll(/[^A-Za-z]+/g, "_")}`,
     parameters,
-    security: route.key === "none" ? [] : [{ key: [] }, { bearer: [] }],
+    security: route.role === "none" ? [] : [{ key: [] }, { bearer: [] }],
     ...(route.body === undefined
       ? {}
       : { requestBody: { required: true, content: { [route.body.type]: {} } } }),
     responses: { "2XX": { description: "done" }, default: { description: "refused", content } },
   };
+}
+
+function accessText({ role }: ApiRoute): string {
+  if (role === "none") return "Needs no key.";
+  const enough = (["read", "deploy", "admin"] as const).filter((each) => allows(each, role));
+  return `Needs a key of the role ${enough.join(" or ")}.`;
 }

@@ -2,6 +2,8 @@
 // tests are made from it, so that none of them can know another set of operations.
 
 import type { IncomingHttpHeaders } from "node:http";
+import type { Access } from "../../gateway/config/admin-keys.ts";
+import { ControlError } from "./control.ts";
 import type { Control } from "./control.ts";
 
 /** What a handler gets: everything is already bounded and decoded. */
@@ -13,6 +15,7 @@ export type ApiRequest = {
   readonly body: Buffer;
   /** Who asks, for revisions and the audit log. */
   readonly actor: string;
+  readonly role: Access;
   /** Revision of If-Match, or null. */
   readonly ifMatch: number | null;
   readonly dryRun: boolean;
@@ -35,12 +38,20 @@ export type ApiRoute = {
   /** OpenAPI's form: /admin/plugins/{name}. */
   readonly path: string;
   readonly summary: string;
-  /** "none": answers without a key. */
-  readonly key: "needed" | "none";
+  /** What the key of who asks must allow; "none": answers without a key. */
+  readonly role: Access;
   readonly body?: { readonly bytesMax: number; readonly type: string };
   readonly query?: readonly string[];
   handle(request: ApiRequest): Promise<ApiResponse> | ApiResponse;
 };
+
+/** True for `?name`, `?name=true`; throws a ControlError for anything but true and false. */
+export function flagOf(query: URLSearchParams, name: string): boolean {
+  const text = query.get(name);
+  if (text === null || text === "false") return false;
+  if (text === "true" || text === "") return true;
+  throw new ControlError(400, "bad_parameter", `${name} is true or false.`);
+}
 
 /** The parameters of a path, or null when it is not this route's. */
 export function matchPath(pattern: string, path: string): Record<string, string> | null {

@@ -6,16 +6,19 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Log } from "../../gateway/base/log.ts";
 import { AuditLog } from "./audit.ts";
-import { checkKey, checkOrigin, hostsOf, loadAdminKey } from "./auth.ts";
+import { Keyring, NOBODY, checkAccess, checkOrigin, hostsOf } from "./auth.ts";
+import type { Holder, FirstKey } from "./auth.ts";
 import { ControlError } from "./control.ts";
 import type { Control } from "./control.ts";
 import { openApi } from "./openapi.ts";
 import { problemOf } from "./problem.ts";
-import { matchPath } from "./route.ts";
+import { flagOf, matchPath } from "./route.ts";
 import type { ApiResponse, ApiRoute } from "./route.ts";
 import { CONFIG_ROUTES } from "./routes/config.ts";
 import { ENTITY_ROUTES } from "./routes/entities.ts";
 import { PLUGIN_ROUTES } from "./routes/plugins.ts";
+import { RECORDING_ROUTES } from "./routes/recordings.ts";
+import { ROLLOUT_ROUTES } from "./routes/rollouts.ts";
 import { STATUS_ROUTES } from "./routes/status.ts";
 
 const CONNECTIONS_MAX = 256;
@@ -24,13 +27,12 @@ const HEADERS_MS = 10_000;
 /** Bytes over the bound that are still read, and dropped, before the refusal is sent. */
 const DROPPED_BYTES_MAX = 64 * 1024 * 1024;
 
-/** Holders of the one admin key. */
-const ACTOR = "admin";
-
 /** Every operation but the OpenAPI document itself. */
 export const API_ROUTES: readonly ApiRoute[] = [
   ...STATUS_ROUTES,
   ...PLUGIN_ROUTES,
+  ...ROLLOUT_ROUTES,
+  ...RECORDING_ROUTES,
   ...ENTITY_ROUTES,
   ...CONFIG_ROUTES,
 ];
@@ -39,7 +41,7 @@ export type AdminOptions = {
   readonly control: Control;
   readonly host: string;
   readonly port: number;
-  readonly keyFile: string;
+  readonly firstKey: FirstKey;
   readonly auditFile: string;
   readonly version: string;
   readonly log: Log;
@@ -55,7 +57,7 @@ export type AdminServer = {
 
 /** Starts the admin API; rejects when the address is taken or the key file is unsafe. */
 export async function startAdminServer(options: AdminOptions): Promise<AdminServer> {
-  const { key, isNew } = await loadAdminKey(options.keyFile);
+  const { key, isNew } = options.firstKey;
   const api = new AdminApi(options, key);
   const server = http.createServer(
     { requestTimeout: REQUEST_MS, headersTimeout: HEADERS_MS, maxHeaderSize: 16_384 },
@@ -83,21 +85,22 @@ export async function startAdminServer(options: AdminOptions): Promise<AdminServ
 
 class AdminApi {
   readonly #options: AdminOptions;
-  readonly #key: string;
+  readonly #keys: Keyring;
   readonly #hosts: ReadonlySet<string>;
   readonly #audit: AuditLog;
   readonly #routes: readonly ApiRoute[];
 
   constructor(options: AdminOptions, key: string) {
     this.#options = options;
-    this.#key = key;
+    this.#keys = new Keyring(options.control, key);
     this.#hosts = hostsOf(options.host);
     this.#audit = new AuditLog(options.auditFile);
+    options.control.rollouts.onAutomatic = (facts) => this.#remember(facts);
     const document: ApiRoute = {
       method: "GET",
       path: "/admin/openapi.json",
       summary: "This document",
-      key: "none",
+      role: "none",
       handle: () => ({ status: 200, body: openApi(this.#routes, options.version) }),
     };
     this.#routes = [...API_ROUTES, document];
@@ -122,39 +125,56 @@ class AdminApi {
     checkOrigin(request.headers, this.#hosts);
     const url = new URL(request.url ?? "/", "http://admin");
     const { route, params } = this.#find(request.method ?? "GET", url.pathname);
-    if (route.key === "needed") checkKey(request.headers, this.#key);
-    checkQuery(url.searchParams, route);
-    const body = await readBody(request, route.body?.bytesMax ?? 0);
-    const task = () =>
-      route.handle({
+    const whose = () => (route.role === "none" ? NOBODY : this.#keys.holderOf(request.headers));
+    const holder = whose();
+    const task = async () => {
+      checkAccess(holder, route.role);
+      checkQuery(url.searchParams, route);
+      const body = await readBody(request, route.body?.bytesMax ?? 0);
+      // Once more: a body may take its time, and its key be removed meanwhile.
+      checkAccess(whose(), route.role);
+      return await route.handle({
         control: this.#options.control,
         params,
         query: url.searchParams,
         headers: request.headers,
         body,
-        actor: ACTOR,
+        actor: holder.name,
+        role: holder.role,
         ifMatch: ifMatchOf(request.headers["if-match"]),
-        dryRun: isTrue(url.searchParams.get("dry_run")),
+        dryRun: flagOf(url.searchParams, "dry_run"),
       });
-    return route.method === "GET" ? await task() : await this.#audited(route, url.pathname, task);
+    };
+    if (route.method === "GET") return await task();
+    return await this.#audited({ holder, method: route.method, path: url.pathname }, task);
   }
 
   // A write that was refused is remembered too: with its code, for who asked has a key.
   async #audited(
-    { method }: ApiRoute,
-    path: string,
-    task: () => ApiResponse | Promise<ApiResponse>,
+    { holder, method, path }: { holder: Holder; method: string; path: string },
+    task: () => Promise<ApiResponse>,
   ): Promise<ApiResponse> {
+    const asked = { actor: holder.name, role: holder.role, method, path };
     try {
       const answer = await task();
       const { status, audit } = answer;
-      await this.#audit.append({ actor: ACTOR, method, path, status, ...audit });
+      await this.#audit.append({ ...asked, status, ...audit });
       return answer;
     } catch (error) {
       const { status, code } = problemOf(error);
-      await this.#audit.append({ actor: ACTOR, method, path, status, code });
+      await this.#audit.append({ ...asked, status, code });
       throw error;
     }
+  }
+
+  // What the gateway does by itself to what somebody has asked for.
+  #remember(facts: Parameters<Control["rollouts"]["onAutomatic"]>[0]): void {
+    const { route, plugin } = facts;
+    const path = `/admin/routes/${String(route)}/rollouts/${String(plugin)}`;
+    const entry = { actor: "gateway", role: "none", method: "", path, status: 200, ...facts };
+    this.#audit.append(entry).catch((error: unknown) => {
+      this.#options.log.error("the audit log cannot be written", { error });
+    });
   }
 
   #find(method: string, path: string): { route: ApiRoute; params: Record<string, string> } {
@@ -180,12 +200,6 @@ function checkQuery(query: URLSearchParams, route: ApiRoute): void {
     const known = route.query?.join(", ") ?? "none";
     throw new ControlError(400, "unknown_parameter", `${name} is not a parameter here: ${known}.`);
   }
-}
-
-function isTrue(text: string | null): boolean {
-  if (text === null || text === "false") return false;
-  if (text === "true" || text === "") return true;
-  throw new ControlError(400, "bad_parameter", "dry_run is true or false.");
 }
 
 function ifMatchOf(field: string | undefined): number | null {

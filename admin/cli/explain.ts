@@ -1,6 +1,8 @@
 // Which route a request takes and why, which plugins run in order, and what is forwarded: offline, from
 // a configuration alone, over the same tree and the same normal form as the data path.
 
+import type { AttachedPlugin } from "../api/control.ts";
+import type { AdminClient } from "../client.ts";
 import type { ParsedConfig, RouteConfig } from "../../gateway/config/schema.ts";
 import { toRouteInput } from "../../gateway/config/route-input.ts";
 import { rewritePath } from "../../gateway/routing/rewrite.ts";
@@ -72,6 +74,25 @@ export function explainRequest(config: ParsedConfig, request: ExplainRequest): E
     action: actionOf(route),
     forwardedPath: forwardedPath(route, normal.path),
   };
+}
+
+/** The same of what a running gateway serves: with the versions that ranges came to. */
+export async function explainLive(
+  client: AdminClient,
+  request: ExplainRequest,
+): Promise<Explanation> {
+  const { body: config } = await client.call<ParsedConfig>("GET", "/admin/config");
+  const explanation = explainRequest(config, request);
+  const { route } = explanation;
+  if (route === null) return explanation;
+  const path = `/admin/routes/${encodeURIComponent(route)}/plugins`;
+  const { body: attached } = await client.call<readonly AttachedPlugin[]>("GET", path);
+  return { ...explanation, plugins: attached.map(attachedText) };
+}
+
+function attachedText({ plugin, version, resolved }: AttachedPlugin): string {
+  const written = version === null ? plugin : `${plugin}@${version}`;
+  return resolved === null || resolved === version ? written : `${written} (${resolved})`;
 }
 
 /** The explanation for people. */

@@ -1,10 +1,12 @@
 // The command line: words to commands. What a command does is in commands/ and loaded when it is
 // called, so that --help is quick.
 
-import { Command, CommanderError, InvalidArgumentError } from "commander";
+import { Command, CommanderError, Help, InvalidArgumentError } from "commander";
 import { EXIT, createOutput, reportError } from "./output.ts";
 import { addConfig } from "./words-config.ts";
+import { addKey } from "./words-key.ts";
 import { addPlugin } from "./words-plugin.ts";
+import { addRollout } from "./words-rollout.ts";
 import { EXIT_CODES, Words } from "./words.ts";
 
 export type RunOptions = {
@@ -40,7 +42,11 @@ function buildProgram(parts: CliParts, finish: (code: number) => void): Command 
   const program = new Command("sallyport")
     .description("An API gateway whose policies are WebAssembly plugins.")
     .version(parts.version, "-V, --version")
-    .configureHelp({ showGlobalOptions: false })
+    .configureHelp({
+      showGlobalOptions: false,
+      // Every command has options: a word of the room that what it does is told in.
+      subcommandTerm: (command) => new Help().subcommandTerm(command).replace(" [options]", ""),
+    })
     .helpCommand(false)
     .showSuggestionAfterError(true)
     .exitOverride()
@@ -50,6 +56,8 @@ function buildProgram(parts: CliParts, finish: (code: number) => void): Command 
   addConfig(program, finish);
   addExplain(words);
   addPlugin(program, finish);
+  addRollout(program, finish);
+  addKey(program, finish);
   addOperation(words);
   words.add(
     {
@@ -117,13 +125,17 @@ function addRun(words: Words, parts: CliParts): void {
   );
 }
 
-type ExplainFlags = { readonly header: readonly string[]; readonly config?: string };
+type ExplainFlags = {
+  readonly header: readonly string[];
+  readonly config?: string;
+  readonly live?: boolean;
+};
 
 function addExplain(words: Words): void {
   words.add<ExplainFlags>(
     {
       name: "explain",
-      what: "Says which route a request takes and why; works offline",
+      what: "Says which route a request takes, and why",
       example: "explain GET http://api.example.com/orders -c sallyport.yaml",
       args: ["<method>", "<url>"],
       options: [
@@ -134,15 +146,22 @@ function addExplain(words: Words): void {
           fallback: [],
         },
         { flags: "-c, --config <file>", what: "the configuration (sallyport.yaml)" },
+        { flags: "--live", what: "what a running gateway serves, in place of a file" },
       ],
+      isRemote: true,
     },
-    async ({ args: [method, url], options, output }) => {
+    async ({ args: [method, url], options, client, output }) => {
       const { checkLoaded, loadFile } = await import("./commands/config.ts");
-      const { explainRequest, explanationText } = await import("./explain.ts");
-      const config = checkLoaded(await loadFile(options.config ?? "sallyport.yaml"), output);
-      if (config === null) return EXIT.trouble;
+      const { explainLive, explainRequest, explanationText } = await import("./explain.ts");
       const headers = options.header.map(splitField);
-      const explanation = explainRequest(config, { method: method.toUpperCase(), url, headers });
+      const request = { method: method.toUpperCase(), url, headers };
+      let explanation;
+      if (options.live === true) explanation = await explainLive(await client(), request);
+      else {
+        const config = checkLoaded(await loadFile(options.config ?? "sallyport.yaml"), output);
+        if (config === null) return EXIT.trouble;
+        explanation = explainRequest(config, request);
+      }
       output.result(explanation, () => explanationText(explanation));
       return explanation.route === null ? EXIT.no : EXIT.ok;
     },

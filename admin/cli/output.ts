@@ -24,8 +24,13 @@ export class CliError extends Error {
   }
 }
 
+/** To where a terminal's screen begins, and what is on it away. */
+export const CLEAR = "\u001b[H\u001b[J";
+
 export type Output = {
   readonly color: boolean;
+  /** The result is to be one JSON document. */
+  readonly isJson: boolean;
   /** A person looks: what is shown may be shown anew. */
   readonly isTerminal: boolean;
   print(text: string): void;
@@ -40,6 +45,7 @@ export function createOutput(options: { readonly json: boolean }): Output {
   const print = (text: string) => void stdout.write(text.endsWith("\n") ? text : `${text}\n`);
   return {
     color,
+    isJson: options.json,
     isTerminal: stdout.isTTY && !options.json,
     print,
     note: (text) => void stderr.write(text.endsWith("\n") ? text : `${text}\n`),
@@ -60,6 +66,9 @@ export function reportError(
       output.note(formatFaults(faults as Fault[], { ...where, color: output.color }));
     }
     output.note(`error: ${error.code}: ${error.message}`);
+    if (error.status === 401 || error.code === "forbidden") {
+      output.note("--key or SALLYPORT_KEY gives another key; sallyport whoami shows whose it is");
+    }
     return error.status === 0 ? EXIT.trouble : EXIT.no;
   }
   if (error instanceof CliError) {
@@ -68,6 +77,14 @@ export function reportError(
   }
   output.note(`error: ${error instanceof Error ? error.message : String(error)}`);
   return EXIT.trouble;
+}
+
+/**
+ * One line of what clients or plugins wrote: without control characters, which steer terminals, and without
+ * what cannot be seen.
+ */
+export function plain(text: string): string {
+  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "?");
 }
 
 /** A table of aligned columns; the first row is its head. */

@@ -32,7 +32,8 @@ export function addConfig(program: Command, finish: (code: number) => void): voi
       isRemote: true,
     },
     async ({ args: [file], client, output }) => {
-      const { diffCommand, loadFile } = await load();
+      const { diffCommand } = await import("./commands/config-diff.ts");
+      const { loadFile } = await load();
       return await diffCommand(await loadFile(file), await client(), output);
     },
   );

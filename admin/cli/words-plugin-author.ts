@@ -7,6 +7,7 @@ import type { Words } from "./words.ts";
 const FOLDER = "[dir]";
 
 type CallFlags = { readonly input?: string; readonly config?: string; readonly case?: string };
+type SignFlags = { readonly key: string; readonly name?: string; readonly as?: string };
 type TestFlags = {
   readonly watch?: boolean;
   readonly coverage?: boolean;
@@ -48,6 +49,7 @@ export function addAuthoring(words: Words): void {
     },
   );
   addRunning(words);
+  addSigning(words);
   words.add<{ readonly route: string }>(
     {
       name: "dev",
@@ -68,7 +70,7 @@ function addRunning(words: Words): void {
   words.add<TestFlags>(
     {
       name: "test",
-      what: "Builds a plugin and runs its cases, under the gateway's limits",
+      what: "Builds a plugin and runs its cases",
       example: "plugin test tier --coverage",
       args: [FOLDER],
       options: [
@@ -85,7 +87,7 @@ function addRunning(words: Words): void {
   words.add(
     {
       name: "inspect",
-      what: "Shows what a module is and whether it would be admitted",
+      what: "Shows a module, and if it would be admitted",
       example: "plugin inspect authz.wasm",
       args: ["<file>"],
     },
@@ -97,7 +99,7 @@ function addRunning(words: Words): void {
   words.add<CallFlags>(
     {
       name: "call",
-      what: "Runs an export of any Extism module under the gateway's limits",
+      what: "Runs an export of any Extism module",
       example: "plugin call tier.wasm on_request --case cases/deny.json",
       args: ["<file>", "<export>"],
       options: [
@@ -109,6 +111,38 @@ function addRunning(words: Words): void {
     async ({ args: [file, name], options, output }) => {
       const { callCommand } = await import("./commands/plugin-call.ts");
       return await callCommand(file, name, { ...options, output });
+    },
+  );
+}
+
+function addSigning(words: Words): void {
+  words.add<{ readonly out: string }>(
+    {
+      name: "keygen",
+      what: "Makes a pair of keys to sign plugins with",
+      example: "plugin keygen --out keys/release",
+      options: [{ flags: "--out <path>", what: "where: PATH.key and PATH.pub", isNeeded: true }],
+    },
+    async ({ options: { out }, output }) => {
+      const { keygenCommand } = await import("./commands/plugin-sign.ts");
+      return await keygenCommand(out, output);
+    },
+  );
+  words.add<SignFlags>(
+    {
+      name: "sign",
+      what: "Signs a module: writes FILE.sig",
+      example: "plugin sign authz.wasm --key keys/release.key",
+      args: ["<file>"],
+      options: [
+        { flags: "--key <file>", what: "the private key, of plugin keygen", isNeeded: true },
+        { flags: "--name <name>", what: "in place of the manifest's name" },
+        { flags: "--as <version>", what: "in place of the manifest's version" },
+      ],
+    },
+    async ({ args: [file], options: { key, name, as: version }, output }) => {
+      const { signCommand } = await import("./commands/plugin-sign.ts");
+      return await signCommand(file, { key, name, version, output });
     },
   );
 }

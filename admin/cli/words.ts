@@ -73,7 +73,7 @@ export class Words {
     if (facts.isText !== true) command.option("--json", "prints the result as JSON");
     if (facts.isRemote === true) {
       command.option("--admin <url>", "the admin API (SALLYPORT_ADMIN; http://127.0.0.1:9180)");
-      command.option("--key <key>", "the admin key (SALLYPORT_KEY; found on the same host)");
+      command.option("--key <key>", "a key of it (SALLYPORT_KEY; found on the same host)");
     }
     command.action(async (...given: unknown[]) => {
       const args = given.slice(0, -2).filter((each): each is string => typeof each === "string");

@@ -128,6 +128,7 @@ async function benchScrape(): Promise<void> {
     revision: 1,
     generation: 1,
     startedAtS: 0,
+    rollouts: [],
   };
   for (let round = 0; round < 3; round++) {
     console.log(`scrape of ${ROUTES} routes, round ${round + 1}`);

@@ -58,9 +58,12 @@ export const LIMITS = {
   pluginKillWindowMs: 10_000,
   pluginQuarantineMs: 30_000,
   pluginQuarantineMsMax: 3_600_000,
+  pluginVersionsMax: 1_000, // Of one plugin, the retired ones included.
   // Admin.
+  adminKeysMax: 256, // Each is compared with at every request.
   adminBodyBytesMax: 64 * 1024 * 1024,
   pluginBytesMax: 4 * 1024 * 1024,
+  pluginSignatureBytesMax: 4096, // Without the base64 of its header.
 } as const;
 
 /** Throws when two bounds contradict each other; called once by the composition root. */

@@ -6,6 +6,10 @@ import type { Config, RouteConfig } from "../config/schema.ts";
 import type { ListenerOptions } from "../http/listener-host.ts";
 import type { KvRequest } from "./kv-store.ts";
 import type { Manifest } from "../../sandbox/sandbox.ts";
+import type { CallRecord } from "../plugins/recorder.ts";
+import type { Sticky } from "../rollout/share.ts";
+import { isRolloutReport } from "./rollout-counters.ts";
+import type { RolloutReport } from "./rollout-counters.ts";
 import { isMetricsSnapshot } from "../telemetry/metrics.ts";
 import type { MetricsSnapshot } from "../telemetry/metrics.ts";
 import type { ProfileKind, ProfileNode } from "../telemetry/profile.ts";
@@ -30,6 +34,20 @@ export type PluginBinding = {
   readonly manifest: Manifest | null;
 };
 
+/** What workers need of a rollout that is under way. */
+export type RolloutSpec = {
+  readonly id: string;
+  readonly route: string;
+  readonly plugin: string;
+  readonly stable: string;
+  readonly candidate: string;
+  readonly mode: "canary" | "shadow";
+  /** Percent of the callers that get the candidate; 0 in a shadow. */
+  readonly weight: number;
+  readonly sticky: Sticky;
+  readonly salt: string;
+};
+
 /** A part of the routes of the next `prepare` of this transaction. */
 export type RoutesMessage = {
   readonly kind: "routes";
@@ -37,14 +55,23 @@ export type RoutesMessage = {
   readonly routes: readonly RouteConfig[];
 };
 
-export type PrepareMessage = {
-  readonly kind: "prepare";
-  readonly transaction: number;
+/** Everything that workers serve from. */
+export type Served = {
   readonly generation: number;
   readonly revision: number;
   /** The configuration without its routes; secrets are resolved. */
   readonly base: Config;
+  readonly routes: readonly RouteConfig[];
   readonly plugins: readonly PluginBinding[];
+  readonly rollouts: readonly RolloutSpec[];
+  /** SHA-256, as hex, of the keys whose holders may choose versions. */
+  readonly overrideKeys: readonly string[];
+};
+
+/** The routes come before it, in parts. */
+export type PrepareMessage = Omit<Served, "routes"> & {
+  readonly kind: "prepare";
+  readonly transaction: number;
   /** Only plugins changed: keep the routes and all that was built from them. */
   readonly reuseRoutes: boolean;
 };
@@ -85,6 +112,10 @@ export type ToWorker =
   | { readonly kind: "metrics"; readonly id: number }
   | { readonly kind: "info"; readonly id: number }
   | ProfileMessage
+  /** Asks for what rollouts have counted. */
+  | { readonly kind: "rollouts"; readonly id: number }
+  /** Asks for what a route has recorded of its plugins. */
+  | { readonly kind: "recordings"; readonly id: number; readonly route: string }
   /** The answer to a question about values. */
   | { readonly kind: "kv"; readonly id: number; readonly value: string | number | null }
   | { readonly kind: "ping"; readonly at: number }
@@ -111,6 +142,8 @@ export type ToPrimary =
   | { readonly kind: "metrics"; readonly id: number; readonly snapshot: MetricsSnapshot }
   | { readonly kind: "info"; readonly id: number; readonly info: WorkerReport }
   | { readonly kind: "profile"; readonly id: number; readonly nodes: readonly ProfileNode[] }
+  | { readonly kind: "recordings"; readonly id: number; readonly records: readonly CallRecord[] }
+  | { readonly kind: "rollouts"; readonly id: number; readonly reports: readonly RolloutReport[] }
   /** A question about values that plugins keep. */
   | { readonly kind: "kv"; readonly id: number; readonly request: KvRequest }
   /** A plugin had to be stopped too often. */
@@ -133,6 +166,8 @@ const TO_WORKER: Readonly<Record<ToWorker["kind"], Readonly<Record<string, Field
     revision: "number",
     base: "object",
     plugins: "array",
+    rollouts: "array",
+    overrideKeys: "array",
     reuseRoutes: "boolean",
   },
   commit: { transaction: "number" },
@@ -143,6 +178,8 @@ const TO_WORKER: Readonly<Record<ToWorker["kind"], Readonly<Record<string, Field
   metrics: { id: "number" },
   info: { id: "number" },
   profile: { id: "number", of: "string", seconds: "number" },
+  rollouts: { id: "number" },
+  recordings: { id: "number", route: "string" },
   kv: { id: "number" },
   ping: { at: "number" },
   "reopen-logs": {},
@@ -158,6 +195,8 @@ const TO_PRIMARY: Readonly<Record<ToPrimary["kind"], Readonly<Record<string, Fie
   metrics: { id: "number", snapshot: "object" },
   info: { id: "number", info: "object" },
   profile: { id: "number", nodes: "array" },
+  rollouts: { id: "number", reports: "array" },
+  recordings: { id: "number", records: "array" },
   kv: { id: "number", request: "object" },
   quarantined: { name: "string", version: "string", detail: "string" },
   pong: { at: "number" },
@@ -186,6 +225,9 @@ export function parseToPrimary(value: unknown): ToPrimary {
   const message = value as ToPrimary;
   if (message.kind === "metrics" && !isMetricsSnapshot(message.snapshot)) {
     throw new Error("a metrics message without a metrics snapshot");
+  }
+  if (message.kind === "rollouts" && !message.reports.every(isRolloutReport)) {
+    throw new Error("a message without reports of rollouts");
   }
   if (message.kind === "info") checkFields(message.info, REPORT_FIELDS);
   return message;

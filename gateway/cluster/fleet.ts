@@ -7,7 +7,6 @@ import type { Worker as ClusterWorker } from "node:cluster";
 import { nowMs } from "../base/clock.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Log } from "../base/log.ts";
-import type { Config, RouteConfig } from "../config/schema.ts";
 import type { ListenerOptions } from "../http/listener-host.ts";
 import type { Accepting } from "./channel.ts";
 import { Distributor } from "./distributor.ts";
@@ -16,9 +15,11 @@ import type { MetricsSnapshot } from "../telemetry/metrics.ts";
 import type { WorkerProfile } from "../telemetry/pprof.ts";
 import type { ProfileKind } from "../telemetry/profile.ts";
 import { parseToPrimary } from "./channel.ts";
-import type { PluginBinding, ToPrimary, ToWorker, WorkerReport } from "./channel.ts";
+import type { CallRecord } from "../plugins/recorder.ts";
+import type { Served, ToPrimary, ToWorker, WorkerReport } from "./channel.ts";
 import type { KvRequest } from "./kv-store.ts";
 import { Respawn } from "./respawn.ts";
+import type { RolloutReport } from "./rollout-counters.ts";
 
 const ROUTES_PER_MESSAGE = 200;
 /**
@@ -38,15 +39,6 @@ const MALLOC_ARENA_MAX = "1";
 const ASK_MS = 2_000;
 /** What a profile may take beside the time it samples. */
 const PROFILE_MS = 10_000;
-
-/** Everything that workers serve from. */
-export type Served = {
-  readonly generation: number;
-  readonly revision: number;
-  readonly base: Config;
-  readonly routes: readonly RouteConfig[];
-  readonly plugins: readonly PluginBinding[];
-};
 
 /** A listening socket for workers to accept from. */
 export type FleetListener = {
@@ -208,6 +200,30 @@ export class Fleet {
     return profiles;
   }
 
+  /** What every worker that answers in time has counted of rollouts, by worker. */
+  async rolloutReports(): Promise<Map<number, readonly RolloutReport[]>> {
+    const answers = new Map<number, readonly RolloutReport[]>();
+    await this.#askAll(
+      (id) => ({ kind: "rollouts", id }),
+      (member, message) => {
+        if (message.kind === "rollouts") answers.set(member.id, message.reports);
+      },
+    );
+    return answers;
+  }
+
+  /** What workers that answer in time have recorded of a route. */
+  async recordings(route: string): Promise<CallRecord[]> {
+    const records: CallRecord[] = [];
+    await this.#askAll(
+      (id) => ({ kind: "recordings", id, route }),
+      (_, message) => {
+        if (message.kind === "recordings") records.push(...message.records);
+      },
+    );
+    return records;
+  }
+
   async views(): Promise<WorkerView[]> {
     const reports = new Map<number, WorkerReport>();
     await this.#askAll(
@@ -289,7 +305,7 @@ export class Fleet {
   }
 
   async #prepare(member: Member, transaction: number, next: Served): Promise<void> {
-    const { generation, revision, base, plugins, routes } = next;
+    const { routes, ...rest } = next;
     const reuseRoutes = member.ready && this.#served?.routes === routes;
     if (!reuseRoutes) {
       for (let at = 0; at < routes.length; at += ROUTES_PER_MESSAGE) {
@@ -304,15 +320,7 @@ export class Fleet {
         (message.kind === "prepared" || message.kind === "refused") &&
         message.transaction === transaction,
     );
-    this.#send(member, {
-      kind: "prepare",
-      transaction,
-      generation,
-      revision,
-      base,
-      plugins,
-      reuseRoutes,
-    });
+    this.#send(member, { kind: "prepare", transaction, ...rest, reuseRoutes });
     const answer = await settled;
     if (answer?.kind === "refused") throw new RefusedError(answer.reason);
     // One that died is replaced and boots on what is served then; one that hangs refuses for all.

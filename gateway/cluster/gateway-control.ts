@@ -12,19 +12,28 @@ import type {
 } from "../../admin/api/control.ts";
 import { checkConfigText, checkConfigValue } from "../config/parse.ts";
 import type { CheckContext } from "../config/parse.ts";
-import { diffConfigs } from "../config/diff.ts";
+import { diffResolved } from "../config/diff.ts";
 import type { Fault } from "../config/fault.ts";
 import type { Config, ParsedConfig } from "../config/schema.ts";
+import type { Revision } from "../config/store.ts";
 import { resolveConfig } from "../config/resolve.ts";
 import { resolveSecrets } from "../config/secrets.ts";
+import { pinRanges, resolveRanges } from "../config/version-range.ts";
 import { exposition } from "../telemetry/exposition.ts";
 import type { ProfileKind } from "../telemetry/profile.ts";
+import { groundsOf, knownPlugins, movedNotes } from "./config-grounds.ts";
+import type { Grounds } from "./config-grounds.ts";
 import { checkImmutable } from "./immutable.ts";
 import type { KvStore } from "./kv-store.ts";
 import type { PreparedListeners } from "./listeners.ts";
 import { Live } from "./live.ts";
 import type { LiveParts, LiveState } from "./live.ts";
 import { PluginControl } from "./plugin-control.ts";
+import type { Rollout } from "../rollout/rollout.ts";
+import { ReplayControl } from "./replay-control.ts";
+import { RolloutControl } from "./rollout-control.ts";
+import { heldRanges, rolloutSpecs } from "./rollout-fit.ts";
+import { signatureFaults } from "./signature-faults.ts";
 import { TlsRenewal } from "./tls-renewal.ts";
 
 export type ControlParts = LiveParts & {
@@ -37,18 +46,39 @@ export type ControlParts = LiveParts & {
 
 type Applied = ApplyResult & { readonly config: Config };
 
+/** How a change is to be judged, and what becomes of the rollouts by it. */
+type Given = { readonly grounds?: Grounds; readonly rollouts?: readonly Rollout[] };
+
 export class GatewayControl implements Control {
   readonly #parts: ControlParts;
   readonly #startedAt = new Date().toISOString();
   readonly #live: Live;
   readonly #renewal: TlsRenewal;
   readonly plugins: PluginControl;
+  readonly rollouts: RolloutControl;
+  readonly recordings: ReplayControl;
 
   constructor(parts: ControlParts, state: LiveState, prepared: PreparedListeners) {
     this.#parts = parts;
     this.#live = new Live(parts, state);
     this.plugins = new PluginControl({ ...parts, live: this.#live });
     this.#renewal = new TlsRenewal(parts, prepared);
+    const believe = (name: string, version: string) => this.plugins.believe(name, version);
+    this.recordings = new ReplayControl({ ...parts, live: this.#live, believe });
+    this.rollouts = new RolloutControl({
+      ...parts,
+      live: this.#live,
+      believe,
+      mustFit: (at, candidate) => this.plugins.mustFitAt(at, candidate),
+      replay: (at, candidate) => this.recordings.replay(at, candidate),
+      edit: async (change, facts, rollouts) => {
+        // What ranges came to on other routes is no business of a rollout.
+        const grounds = { ...this.#grounds(), kept: this.#live.state.resolution };
+        const checked = this.#edited(change, grounds);
+        const options = { ...facts, ifMatch: null, dryRun: false };
+        await this.#apply(checked, options, { grounds, rollouts });
+      },
+    });
   }
 
   async status(): Promise<Status> {
@@ -94,7 +124,8 @@ export class GatewayControl implements Control {
   async validate(text: string): Promise<readonly Fault[]> {
     const checked = checkConfigText(text, this.#context());
     if (!checked.ok) return checked.faults;
-    return resolveSecrets(checked.config, this.#parts.checkContext).faults;
+    const { faults } = resolveSecrets(checked.config, this.#parts.checkContext);
+    return [...faults, ...(await this.#signatureFaults(checked.config, this.#grounds()))];
   }
 
   async applyText(text: string, options: ApplyOptions): Promise<Applied> {
@@ -104,21 +135,21 @@ export class GatewayControl implements Control {
   }
 
   async edit(change: (config: Config) => Config, options: ApplyOptions): Promise<Applied> {
-    return await this.#live.exclusively(async () => {
-      const checked = checkConfigValue(
-        change(structuredClone(this.#live.state.config)),
-        this.#context(),
-      );
-      if (!checked.ok) throw invalidConfig(checked.faults);
-      return await this.#apply(checked.config, options);
-    });
+    return await this.#live.exclusively(() => this.#apply(this.#edited(change), options));
+  }
+
+  #edited(change: (config: Config) => Config, grounds = this.#grounds()): ParsedConfig {
+    const edited = change(structuredClone(this.#live.state.config));
+    const checked = checkConfigValue(edited, this.#context(grounds));
+    if (!checked.ok) throw invalidConfig(checked.faults);
+    return checked.config;
   }
 
   async revisions(): Promise<readonly RevisionInfo[]> {
     return await this.#parts.revisions.list();
   }
 
-  async revision(revision: number): Promise<RevisionInfo & { readonly config: Config }> {
+  async revision(revision: number): Promise<Revision> {
     const found = await this.#parts.revisions.read(revision);
     if (found === null) {
       throw new ControlError(404, "unknown_revision", `There is no revision ${revision}.`);
@@ -127,9 +158,17 @@ export class GatewayControl implements Control {
   }
 
   async rollback(revision: number, options: ApplyOptions): Promise<Applied> {
-    const { config } = await this.revision(revision);
-    const message = options.message ?? `roll back to revision ${revision}`;
-    return await this.edit(() => config, { ...options, message });
+    const found = await this.revision(revision);
+    return await this.#live.exclusively(async () => {
+      const grounds = groundsOf(found, this.#parts.plugins.registry);
+      const config = this.#edited(() => found.config, grounds);
+      const { resolution } = resolveRanges(config, this.#known(grounds));
+      const notes = [...grounds.notes, ...movedNotes(found.resolution, resolution)];
+      const { message = `roll back to revision ${revision}` } = options;
+      const said = { ...options, message: [message, ...notes].join("; ") };
+      const applied = await this.#apply(config, said, { grounds });
+      return { ...applied, notes: applied.changed ? notes : [] };
+    });
   }
 
   /** Takes every worker's counters, so that little is lost with one that dies. */
@@ -148,6 +187,7 @@ export class GatewayControl implements Control {
       workers: (await fleet.views()).length,
       restarts: fleet.restarts,
       startedAtS: Date.parse(this.#startedAt) / 1000,
+      rollouts: await this.rollouts.facts(),
     });
   }
 
@@ -171,14 +211,43 @@ export class GatewayControl implements Control {
 
   /** Not ready any more, and no change is accepted. */
   beginDrain(): void {
+    this.rollouts.close();
     this.#live.beginDrain();
   }
 
-  #context(): CheckContext {
-    return { ...this.#parts.checkContext, plugins: this.#parts.plugins.known() };
+  // Of a change that takes the newest versions that its ranges allow.
+  #grounds(): Grounds {
+    const { plugins, rollouts } = this.#parts;
+    return { registry: plugins.registry, kept: heldRanges(rollouts.rollouts) };
   }
 
-  async #apply(config: ParsedConfig, options: ApplyOptions): Promise<Applied> {
+  #known(grounds: Grounds): ReturnType<typeof knownPlugins> {
+    const { quarantine } = this.#parts;
+    return knownPlugins(grounds, (name, version) => quarantine.of(name, version) !== null);
+  }
+
+  #context(grounds = this.#grounds()): CheckContext {
+    return { ...this.#parts.checkContext, plugins: this.#known(grounds) };
+  }
+
+  #signatureFaults(
+    next: Config,
+    grounds: Grounds,
+    resolution = resolveRanges(next, this.#known(grounds)).resolution,
+  ): Promise<Fault[]> {
+    const { plugins, rollouts } = this.#parts;
+    const { registry } = grounds;
+    const specs = rolloutSpecs(rollouts.rollouts, registry);
+    const { config: live, resolution: before } = this.#live.state;
+    const used = { plugins, registry, rollouts: specs };
+    return signatureFaults(pinRanges(live, before), pinRanges(next, resolution), used);
+  }
+
+  async #apply(
+    config: ParsedConfig,
+    options: ApplyOptions,
+    { grounds = this.#grounds(), rollouts }: Given = {},
+  ): Promise<Applied> {
     const beganMs = nowMs();
     const { revision } = this.#live.state;
     if (options.ifMatch !== null && options.ifMatch !== revision) {
@@ -190,23 +259,32 @@ export class GatewayControl implements Control {
       );
     }
     checkImmutable(this.#live.state.config, config);
-    const diff = diffConfigs(this.#live.state.config, config);
+    // Once more, now that nothing changes meanwhile: a version may have gone since it was checked.
+    const ranges = resolveRanges(config, this.#known(grounds));
+    if (ranges.faults.length > 0) throw invalidConfig(ranges.faults);
+    const { resolution } = ranges;
+    const diff = diffResolved(this.#live.state, { config, resolution });
     const resolved = resolveConfig(config, this.#parts.checkContext);
-    if (resolved.faults.length > 0) throw invalidConfig(resolved.faults);
+    const faults = [
+      ...resolved.faults,
+      ...(await this.#signatureFaults(config, grounds, resolution)),
+    ];
+    if (faults.length > 0) throw invalidConfig(faults);
     const tookMs = () => Math.round((nowMs() - beganMs) * 10) / 10;
     if (diff.length === 0) return { revision, changed: false, diff, tookMs: tookMs(), config };
     if (options.dryRun) return { revision, changed: true, diff, tookMs: tookMs(), config };
     const { actor, message = "" } = options;
-    const candidate = { config, resolved: resolved.config, actor, message };
-    this.#renewal.applied(await this.#live.changeConfig(candidate));
+    const { registry } = grounds;
+    const pinned = pinRanges(resolved.config, resolution);
+    const candidate = { config, resolution, resolved: pinned, registry, actor, message };
+    this.#renewal.applied(await this.#live.changeConfig(candidate, rollouts));
     return { revision: this.#live.state.revision, changed: true, diff, tookMs: tookMs(), config };
   }
 
   /** Serves what the registry and the quarantine say now. */
   async rebindPlugins(): Promise<void> {
     if (this.#live.draining) return;
-    const { plugins } = this.#parts;
-    await this.#live.exclusively(() => this.#live.changePlugins(plugins.registry));
+    await this.#live.exclusively(() => this.#live.changePlugins());
   }
 }
 

@@ -66,7 +66,9 @@ export class PluginQuarantine {
     if (this.#cases.size === 0) return registry;
     return new PluginRegistry(
       registry.entries.map((entry) => {
-        const candidates = [entry.current, ...[...entry.history].reverse()];
+        const retired = new Set(entry.retired.map(({ version }) => version));
+        const before = entry.history.filter((each) => !retired.has(each));
+        const candidates = [entry.current, ...before.reverse()];
         // With none left it stays: the workers then refuse to call it, as its fail_mode says.
         const current = candidates.find((each) => this.of(entry.name, each) === null);
         return { ...entry, current: current ?? entry.current };

@@ -4,13 +4,26 @@
 
 import { join } from "node:path";
 import type { Config } from "../config/schema.ts";
-import { DEFAULT_SANDBOX_LIMITS, digestOf, openModuleStore } from "../../sandbox/sandbox.ts";
-import type { Manifest, ModuleStore, Prepared } from "../../sandbox/sandbox.ts";
+import {
+  DEFAULT_SANDBOX_LIMITS,
+  digestOf,
+  openModuleStore,
+  readManifest,
+} from "../../sandbox/sandbox.ts";
+import type {
+  Manifest,
+  ModuleSignature,
+  ModuleStore,
+  Prepared,
+  SignatureVerdict,
+} from "../../sandbox/sandbox.ts";
 import { LIMITS } from "../base/limits.ts";
-import type { ModuleFile, PluginBinding } from "./channel.ts";
-import { memoryPagesOf } from "./generations.ts";
-import { PluginRegistry, readRegistry, writeRegistry } from "./plugin-registry.ts";
-import type { PluginVersion } from "./plugin-registry.ts";
+import type { ModuleFile, PluginBinding, RolloutSpec } from "./channel.ts";
+import { memoryPagesOf } from "./plugin-slots.ts";
+import { PluginRegistry, isVersion, readRegistry, writeRegistry } from "./plugin-registry.ts";
+import type { KeptSignature, PluginVersion } from "./plugin-registry.ts";
+import { PluginSignatures } from "./plugin-signatures.ts";
+import type { JudgedVersion, ModuleOfDigest } from "./plugin-signatures.ts";
 
 const PAGES = DEFAULT_SANDBOX_LIMITS.memoryPagesMax;
 
@@ -22,6 +35,7 @@ export class PluginStore {
   readonly #preparedFiles: ModuleStore;
   readonly #registryPath: string;
   readonly #prepare: Prepare;
+  readonly signatures = new PluginSignatures();
   /** Bindings' files by `digest/pages`; made again at each start, never trusted from disk. */
   readonly #files = new Map<string, PreparedFiles>();
   registry: PluginRegistry;
@@ -69,23 +83,58 @@ export class PluginStore {
     return (await this.#prepare(await this.#originals.get(digest), PAGES)).bytes;
   }
 
+  /** A version's prepared bytes and manifest, within so many pages of memory. */
+  async preparedFor(
+    { digest }: PluginVersion,
+    memoryPages: number,
+  ): Promise<{ readonly bytes: Uint8Array; readonly manifest: Manifest | null }> {
+    const { bytes, manifest } = await this.#moduleOf(digest);
+    return { bytes: (await this.#prepare(bytes, pagesOf(memoryPages, manifest))).bytes, manifest };
+  }
+
   /** Stores the bytes of a version; the registry does not know of it yet. */
   async putModule(bytes: Uint8Array): Promise<string> {
     return await this.#originals.put(bytes);
   }
 
   /**
-   * Stores a module as the next version and makes it current, unless its bytes are known: what was
-   * rolled back since must not come back with a restart. Rejects with a SandboxError.
+   * Whether a key that the configuration trusts signed a version; null when it asks for no signatures.
+   * Rejects when the version's module is not as it was stored.
    */
-  async seed(name: string, bytes: Uint8Array): Promise<void> {
+  async judge(
+    config: Config,
+    judged: JudgedVersion,
+    load: () => Promise<ModuleOfDigest> = () => this.#moduleOf(judged.digest),
+  ): Promise<SignatureVerdict | null> {
+    const trusted = this.signatures.trusted(config);
+    return trusted === null ? null : await this.signatures.judge(judged, trusted, load);
+  }
+
+  /**
+   * Stores a module as the next version and makes it current, unless its bytes are known: what was
+   * rolled back or retired since must not come back with a restart; only its signature may be another
+   * one now. A plugin without a version gets it back. Rejects with a SandboxError.
+   */
+  async seed(name: string, bytes: Uint8Array, signature: ModuleSignature | null): Promise<void> {
     const digest = digestOf(bytes);
-    const versions = this.registry.entry(name)?.versions ?? [];
-    if (versions.some((version) => version.digest === digest)) return;
+    const kept = signature === null ? null : keepSignature(signature, null);
+    const known = this.registry.ofDigest(name, digest);
+    if (known !== null) {
+      let { registry } = this;
+      if (registry.entry(name) === null) registry = registry.withRestored(name, known.version);
+      if (kept !== null) registry = registry.withSignature(name, known.version, kept);
+      if (registry !== this.registry) await this.save(registry);
+      return;
+    }
+    if (this.registry.isFull(name)) {
+      throw new Error(`${name} has ${LIMITS.pluginVersionsMax} versions: no other one is stored`);
+    }
     const prepared = await this.inspect(bytes);
     await this.putModule(bytes);
-    const version = this.registry.versionFor(name, prepared.manifest?.version ?? null);
-    const added = makeVersion(version, bytes, prepared);
+    const wished = signature?.signedAs?.version ?? prepared.manifest?.version ?? null;
+    const isFit = wished !== null && isVersion(wished);
+    const version = this.registry.versionFor(name, isFit ? wished : null);
+    const added = makeVersion(version, bytes, prepared, kept);
     await this.save(this.registry.withVersion(name, added).withCurrent(name, version));
   }
 
@@ -95,29 +144,27 @@ export class PluginStore {
     this.registry = registry;
   }
 
-  /** Names and versions for the checker of configurations. */
-  known(): ReadonlyMap<string, ReadonlySet<string>> {
-    return new Map(
-      this.registry.entries.map(({ name, versions }) => [
-        name,
-        new Set(versions.map(({ version }) => version)),
-      ]),
-    );
+  /** Removes the bytes that no version has any more. */
+  async removeModule(digest: string): Promise<void> {
+    if (!this.registry.hasDigest(digest)) await this.#originals.remove(digest);
   }
 
   /**
-   * What workers need for the plugins that a configuration uses. A version whose module is missing
-   * or no longer acceptable is left out, with a warning: its attachments' fail_mode decides.
+   * What workers need for the plugins that a configuration uses. A version whose module is missing,
+   * no longer acceptable or signed by nobody who is trusted is left out, with a warning: its
+   * attachments' fail_mode decides.
    */
   async bindings(
     config: Config,
-    registry: PluginRegistry,
+    { registry, rollouts }: { registry: PluginRegistry; rollouts: readonly RolloutSpec[] },
     warn: (message: string) => void,
   ): Promise<PluginBinding[]> {
     const bindings: PluginBinding[] = [];
-    for (const use of usesOf(config, registry).values()) {
+    for (const use of usesOf(config, registry, rollouts).values()) {
       const { name, version, memoryPages, current } = use;
       try {
+        const verdict = await this.judge(config, { ...version, name });
+        if (verdict?.ok === false) throw new Error(`${verdict.code}: ${verdict.message}`);
         const prepared = await this.#filesOf(use);
         bindings.push({
           name,
@@ -126,7 +173,6 @@ export class PluginStore {
           ...prepared,
           memoryPages,
           current,
-          manifest: version.manifest,
         });
       } catch (error) {
         const reason = error instanceof Error ? error.message : String(error);
@@ -136,18 +182,26 @@ export class PluginStore {
     return bindings;
   }
 
-  async #filesOf({ version, memoryPages, threaded }: Use): Promise<PreparedFiles> {
-    const { digest, manifest } = version;
-    const pages = pagesOf(memoryPages, manifest);
-    const key = `${digest}/${pages}`;
+  async #filesOf({ version: { digest }, memoryPages, threaded }: Use): Promise<PreparedFiles> {
+    const key = `${digest}/${memoryPages}`;
     let found = this.#files.get(key);
     if (found === undefined || (threaded && found.clamped === null)) {
-      const prepared = await this.#prepare(await this.#originals.get(digest), pages);
+      const { bytes, manifest } = await this.#moduleOf(digest);
+      const prepared = await this.#prepare(bytes, pagesOf(memoryPages, manifest));
       const metered = await this.#store(prepared.bytes);
-      found = { ...metered, clamped: threaded ? await this.#store(prepared.clamped) : null };
+      const clamped = threaded ? await this.#store(prepared.clamped) : null;
+      found = { ...metered, clamped, manifest };
       this.#files.set(key, found);
     }
     return found;
+  }
+
+  // The manifest of the bytes: the registry is a file that somebody may have edited.
+  async #moduleOf(
+    digest: string,
+  ): Promise<ModuleOfDigest & { readonly manifest: Manifest | null }> {
+    const bytes = await this.#originals.get(digest);
+    return { bytes, manifest: readManifest(bytes) };
   }
 
   async #store(bytes: Uint8Array): Promise<ModuleFile> {
@@ -161,9 +215,18 @@ export function makeVersion(
   version: string,
   bytes: Uint8Array,
   { digest, exports, manifest }: Prepared,
+  signature: KeptSignature | null,
 ): PluginVersion {
   const createdAt = new Date().toISOString();
-  return { version, digest, sizeBytes: bytes.length, exports, manifest, createdAt };
+  return { version, digest, sizeBytes: bytes.length, exports, manifest, createdAt, signature };
+}
+
+/** What the registry keeps of a signature that a trusted key was found for, or not. */
+export function keepSignature(
+  { format, keyId, text }: ModuleSignature,
+  verdict: Extract<SignatureVerdict, { ok: true }> | null,
+): KeptSignature {
+  return { format, keyId: keyId ?? verdict?.keyId ?? null, keyName: verdict?.by ?? null, text };
 }
 
 // A plugin may narrow what it is granted, never widen it.
@@ -171,7 +234,7 @@ function pagesOf(granted: number, manifest: Manifest | null): number {
   return Math.min(granted, manifest?.limits.memory_pages ?? granted);
 }
 
-type PreparedFiles = ModuleFile & Pick<PluginBinding, "clamped">;
+type PreparedFiles = ModuleFile & Pick<PluginBinding, "clamped" | "manifest">;
 
 type Use = {
   readonly name: string;
@@ -182,20 +245,31 @@ type Use = {
   readonly threaded: boolean;
 };
 
-function usesOf(config: Config, registry: PluginRegistry): Map<string, Use> {
+/** What a configuration and its rollouts use of a registry's plugins, each with the memory it is granted. */
+export function usesOf(
+  config: Config,
+  registry: PluginRegistry,
+  rollouts: readonly RolloutSpec[] = [],
+): Map<string, Use> {
   const uses = new Map<string, Use>();
   for (const route of config.routes ?? []) {
     for (const attachment of route.plugins ?? []) {
       const entry = registry.entry(attachment.plugin);
       if (entry === null) continue;
-      const wanted = attachment.version ?? entry.current;
-      const version = registry.version(entry.name, wanted);
-      if (version === null) continue;
-      const memoryPages = memoryPagesOf(attachment);
-      const current = version.version === entry.current;
-      const key = `${entry.name}@${wanted}/${memoryPages}`;
-      const threaded = attachment.isolation === "thread" || uses.get(key)?.threaded === true;
-      uses.set(key, { name: entry.name, version, memoryPages, current, threaded });
+      const wanted = new Set([attachment.version ?? entry.current]);
+      for (const rollout of rollouts) {
+        if (rollout.route !== route.name || rollout.plugin !== entry.name) continue;
+        wanted.add(rollout.stable).add(rollout.candidate);
+      }
+      for (const number of wanted) {
+        const version = registry.version(entry.name, number);
+        if (version === null) continue;
+        const memoryPages = memoryPagesOf(attachment);
+        const current = version.version === entry.current;
+        const key = `${entry.name}@${number}/${memoryPages}`;
+        const threaded = attachment.isolation === "thread" || uses.get(key)?.threaded === true;
+        uses.set(key, { name: entry.name, version, memoryPages, current, threaded });
+      }
     }
   }
   return uses;

@@ -6,10 +6,12 @@ import { readFileSync } from "node:fs";
 import { mkdir, readFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { dirname, join, resolve } from "node:path";
+import { loadAdminKey } from "../../admin/api/auth.ts";
+import type { FirstKey } from "../../admin/api/auth.ts";
 import type { Log } from "../base/log.ts";
 import { nowMs } from "../base/clock.ts";
 import { LIMITS } from "../base/limits.ts";
-import { diffConfigs } from "../config/diff.ts";
+import { diffResolved } from "../config/diff.ts";
 import type { Fault } from "../config/fault.ts";
 import { checkConfigText } from "../config/parse.ts";
 import type { CheckContext } from "../config/parse.ts";
@@ -17,12 +19,15 @@ import type { Config, ListenerConfig, ParsedConfig } from "../config/schema.ts";
 import { resolveConfig } from "../config/resolve.ts";
 import { watchFile } from "../config/source-file.ts";
 import { openStore } from "../config/store.ts";
+import { pinRanges, resolveRanges } from "../config/version-range.ts";
+import type { Resolution } from "../config/version-range.ts";
 import type { RevisionStore } from "../config/store.ts";
 import type { CertificatePem } from "../http/certificates.ts";
 import { FleetMetrics } from "../telemetry/fleet-metrics.ts";
+import { knownPlugins } from "./config-grounds.ts";
 import { FileSource, SourceFile } from "./file-source.ts";
 import { Fleet } from "./fleet.ts";
-import type { Served } from "./fleet.ts";
+import type { Served } from "./channel.ts";
 import { GatewayControl } from "./gateway-control.ts";
 import { Listeners } from "./listeners.ts";
 import type { TlsFiles } from "./listeners.ts";
@@ -30,8 +35,14 @@ import { lockDataDir } from "./lock.ts";
 import { KvStore } from "./kv-store.ts";
 import { PluginQuarantine } from "./plugin-quarantine.ts";
 import { PluginStore } from "./plugin-store.ts";
+import { servedPlugins } from "./live.ts";
+import { fitRollouts, heldRanges } from "./rollout-fit.ts";
+import { openRollouts } from "./rollout-store.ts";
+import type { RolloutStore } from "./rollout-store.ts";
 import type { Prepare } from "./plugin-store.ts";
 import { selfSignedCertificate } from "./self-signed.ts";
+import { decodeText, parseSignature } from "../../sandbox/sandbox.ts";
+import type { ModuleSignature } from "../../sandbox/sandbox.ts";
 
 export type PrimaryOptions = {
   readonly configFile: string;
@@ -72,6 +83,7 @@ export type Primary = {
   readonly dataDir: string;
   readonly drainMs: number;
   readonly adminListen: string;
+  readonly adminKey: FirstKey;
   /** Reads the configuration file again; resolves to what became of it. */
   reload(): Promise<"applied" | "unchanged" | "refused">;
   reopenLogs(): void;
@@ -86,8 +98,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<Primary> {
   await using started = new AsyncDisposableStack();
   const state = await openState(options, started);
   const { configFile, dataDir, first, plugins, revisions } = state;
-  for (const { name, file } of options.seeds)
-    await plugins.seed(name, await readModule(name, file));
+  await seedPlugins(plugins, options.seeds);
   const start = await chooseConfig(state);
 
   const metrics = new FleetMetrics();
@@ -95,24 +106,29 @@ export async function startPrimary(options: PrimaryOptions): Promise<Primary> {
   const listeners = new Listeners((listener, shared) =>
     loadTls(listener, shared ?? [], { baseDir, dataDir }),
   );
-  // Until all is started there is nothing to bind anew.
-  let rebind = async (): Promise<void> => {};
-  const quarantine = new PluginQuarantine({ log, rebind: () => rebind() });
+  // Until all is started there is nothing to bind anew, nor to take back.
+  const late: { control: GatewayControl | null } = { control: null };
+  const rebind = async () => await late.control?.rebindPlugins();
+  const quarantine = new PluginQuarantine({ log, rebind });
   const values = new KvStore(nowMs);
   const fleet = new Fleet({
     log,
     workers: options.workers ?? workersOf(first),
     workerFile: options.workerFile,
-    onWorkerGone: (id) => metrics.remove(id),
+    onWorkerGone: (id) => {
+      metrics.remove(id);
+      late.control?.rollouts.onWorkerGone(id);
+    },
     answerKv: (request) => values.answer(request),
-    onQuarantined: (name, version, detail) => quarantine.add(name, version, detail),
+    onQuarantined: (name, version, detail) =>
+      void setAside({ name, version, detail }, { plugins, quarantine, control: late.control, log }),
   });
   const drainMs = first.drain_ms ?? 30_000;
   started.defer(() => fleet.stop(drainMs));
   // First of all: nobody would accept what the kernel still queued.
   started.defer(() => listeners.close());
   const prepared = await listeners.prepare(start.resolved);
-  const served = await firstServed(start, plugins, log);
+  const served = await firstServed(start, state, log);
   await fleet.start(served, prepared.fleet);
   prepared.commit();
   await start.commit();
@@ -121,22 +137,17 @@ export async function startPrimary(options: PrimaryOptions): Promise<Primary> {
   const { checkContext } = state;
   const control = new GatewayControl(
     {
-      log,
-      version,
-      fleet,
-      listeners,
-      plugins,
-      quarantine,
-      values,
-      revisions,
-      metrics,
-      checkContext,
+      ...{ log, version, fleet, listeners, quarantine, values, metrics, checkContext },
+      ...{ plugins, revisions, rollouts: state.rollouts },
+      firstKey: state.adminKey.key,
       drain: drainAsked.resolve,
     },
-    { revision: start.revision, config: start.config, served },
+    { revision: start.revision, config: start.config, resolution: start.resolution, served },
     prepared,
   );
-  rebind = () => control.rebindPlugins();
+  late.control = control;
+  // Without an admin API the gateway ends before it ever drains: nothing may go on by itself then.
+  started.defer(() => control.rollouts.close());
   const source = keepUp(control, state, started, log);
   const running = started.move();
   return {
@@ -144,6 +155,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<Primary> {
     configFile,
     dataDir,
     drainMs,
+    adminKey: state.adminKey,
     adminListen: first.admin?.listen ?? "127.0.0.1:9180",
     reload: async () => {
       const outcome = await source.apply();
@@ -156,12 +168,40 @@ export async function startPrimary(options: PrimaryOptions): Promise<Primary> {
   };
 }
 
-async function firstServed(start: StartConfig, plugins: PluginStore, log: Log): Promise<Served> {
+// A version had to be stopped too often: as a candidate it is taken back; as one that serves it is set aside.
+async function setAside(
+  { name, version, detail }: { name: string; version: string; detail: string },
+  parts: {
+    readonly plugins: PluginStore;
+    readonly quarantine: PluginQuarantine;
+    readonly control: GatewayControl | null;
+    readonly log: Log;
+  },
+): Promise<void> {
+  const { plugins, quarantine, control, log } = parts;
+  const isTakenBack = await control?.rollouts
+    .onStoppedTooOften(name, version, detail)
+    .catch((error: unknown) => log.error("a candidate could not be taken back", { error }));
+  const isCurrent = plugins.registry.entry(name)?.current === version;
+  if (isTakenBack !== true || isCurrent) quarantine.add(name, version, detail);
+}
+
+// A rollout goes on from its last step, unless the configuration has become another one meanwhile.
+async function firstServed(start: StartConfig, state: State, log: Log): Promise<Served> {
   const { resolved, revision } = start;
+  const { plugins, rollouts: store } = state;
+  const { registry } = plugins;
   const { routes, ...base } = resolved;
-  const warn = (line: string) => log.warn(line);
-  const bindings = await plugins.bindings(resolved, plugins.registry, warn);
-  return { generation: 1, revision, base, routes: routes ?? [], plugins: bindings };
+  const act = { at: new Date().toISOString(), actor: "gateway" };
+  const rollouts = fitRollouts(store.rollouts, start, registry, act);
+  if (rollouts !== store.rollouts) await store.save(rollouts);
+  const parts = await servedPlugins(
+    resolved,
+    { registry, rollouts },
+    { plugins, firstKey: state.adminKey.key },
+    (line) => log.warn(line),
+  );
+  return { generation: 1, revision, base, routes: routes ?? [], ...parts };
 }
 
 // What goes on by itself from now on: the file is watched, certificates are renewed, counters collected.
@@ -194,6 +234,8 @@ type State = {
   readonly dataDir: string;
   readonly checkContext: Omit<CheckContext, "plugins">;
   readonly plugins: PluginStore;
+  readonly adminKey: FirstKey;
+  readonly rollouts: RolloutStore;
   readonly revisions: RevisionStore;
   readonly sourceFile: SourceFile;
 };
@@ -214,13 +256,17 @@ async function openState(options: PrimaryOptions, started: AsyncDisposableStack)
   const revisions = await openStore(dataDir);
   for (const note of revisions.notes) options.log.warn("the revisions were healed", { note });
   const sourceFile = new SourceFile(configFile, join(dataDir, "source.json"));
-  return { configFile, text, first, dataDir, checkContext, plugins, revisions, sourceFile };
+  const rollouts = await openRollouts(join(dataDir, "plugins", "rollouts.json"), options.log);
+  const adminKey = await loadAdminKey(join(dataDir, "admin.key"));
+  const config = { configFile, text, first, checkContext, adminKey };
+  return { ...config, dataDir, plugins, rollouts, revisions, sourceFile };
 }
 
 type StartConfig = {
   readonly revision: number;
   readonly config: ParsedConfig;
-  /** With secrets in the place of references. */
+  readonly resolution: Resolution;
+  /** With secrets in the place of references, and exact versions in the place of ranges. */
   readonly resolved: Config;
   /** Makes it the durable one; called when the workers serve it. */
   commit(): Promise<void>;
@@ -232,26 +278,39 @@ async function chooseConfig(state: State): Promise<StartConfig> {
   const { checkContext, configFile, plugins, revisions, sourceFile, text } = state;
   const last = await revisions.current();
   const isFileKnown = last !== null && (await sourceFile.isApplied(text));
+  const { registry } = plugins;
+  const known = knownPlugins({ registry, kept: heldRanges(state.rollouts.rollouts) });
   let config: ParsedConfig;
   if (isFileKnown) {
     config = last.config as ParsedConfig;
   } else {
-    const result = checkConfigText(text, { ...checkContext, plugins: plugins.known() });
+    const result = checkConfigText(text, { ...checkContext, plugins: known });
     if (!result.ok) throw new ConfigFaults(configFile, text, result.faults);
     config = result.config;
   }
+  // A version that is gone leaves its attachments without their plugin: their fail_mode decides.
+  const resolution = isFileKnown ? last.resolution : resolveRanges(config, known).resolution;
   const { config: resolved, faults } = resolveConfig(config, checkContext);
   if (faults.length > 0) throw new ConfigFaults(configFile, text, faults);
-  const isNew = last === null || diffConfigs(last.config, config).length > 0;
+  const isNew = last === null || diffResolved(last, { config, resolution }).length > 0;
   return {
     revision: (last?.revision ?? 0) + (isNew ? 1 : 0),
     config,
-    resolved,
+    resolution,
+    resolved: pinRanges(resolved, resolution),
     commit: async () => {
-      if (isNew) await revisions.append({ config, actor: "file", message: configFile });
+      if (isNew) {
+        await revisions.append({ config, resolution, actor: "file", message: configFile });
+      }
       if (!isFileKnown) await sourceFile.markApplied(text);
     },
   };
+}
+
+async function seedPlugins(plugins: PluginStore, seeds: readonly Seed[]): Promise<void> {
+  for (const { name, file } of seeds) {
+    await plugins.seed(name, await readModule(name, file), await readSignature(file));
+  }
 }
 
 async function readModule(name: string, file: string): Promise<Uint8Array> {
@@ -263,6 +322,19 @@ async function readModule(name: string, file: string): Promise<Uint8Array> {
       cause: error,
     });
   }
+}
+
+// The signature that lies beside a module, or null.
+async function readSignature(moduleFile: string): Promise<ModuleSignature | null> {
+  const file = `${moduleFile}.sig`;
+  const bytes = await readFile(file).catch((error: unknown) => {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
+    throw error;
+  });
+  if (bytes === null) return null;
+  const parsed = parseSignature(decodeText(bytes) ?? "");
+  if (!parsed.ok) throw new Error(`${file} is no signature: ${parsed.code}: ${parsed.message}`);
+  return parsed.signature;
 }
 
 async function readConfig(file: string): Promise<string> {

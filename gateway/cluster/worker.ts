@@ -12,6 +12,7 @@ import type { Exchange } from "../exchange.ts";
 import type { Core } from "../http/handle.ts";
 import { ListenerHost } from "../http/listener-host.ts";
 import type { RouteRuntime, Snapshot } from "../http/snapshot.ts";
+import { VersionSplit } from "../http/version-split.ts";
 import { AccessLog } from "../telemetry/access-log.ts";
 import { LoopDelay } from "../telemetry/loop-delay.ts";
 import { Metrics } from "../telemetry/metrics.ts";
@@ -91,6 +92,9 @@ class Worker implements Core {
     const counters = route === null ? this.#metrics.route("") : route.metrics;
     counters.observe(exchange.status, durationMs, exchange.bytesReceived, exchange.bytesSent);
     const decider = exchange.decidedBy;
+    if (exchange.choices !== null) {
+      for (const choice of exchange.choices.values()) choice.finished(exchange);
+    }
     if (decider?.version === "builtin") this.#countBuiltin(decider.name, exchange.reason);
     this.#accessLog?.write(exchange, durationMs);
   }
@@ -145,6 +149,19 @@ class Worker implements Core {
       case "profile":
         void this.#profile(message);
         return;
+      case "rollouts":
+        this.#channel.send({
+          kind: "rollouts",
+          id: message.id,
+          reports: this.#generations.counters.reports(),
+        });
+        return;
+      case "recordings": {
+        const { id, route } = message;
+        const records = this.#generations.recorders.list(route, null);
+        this.#channel.send({ kind: "recordings", id, records });
+        return;
+      }
       case "kv":
         this.#kv.onAnswer(message.id, message.value);
         return;
@@ -165,7 +182,7 @@ class Worker implements Core {
   }
 
   async #prepare(message: PrepareMessage): Promise<void> {
-    const { transaction, generation, revision, base, plugins } = message;
+    const { transaction, generation, revision, base, plugins, rollouts, overrideKeys } = message;
     const beganMs = nowMs();
     const received = this.#routes.transaction === transaction ? this.#routes.routes : [];
     this.#routes = { transaction: -1, routes: [] };
@@ -176,6 +193,8 @@ class Worker implements Core {
         base,
         routes: message.reuseRoutes ? null : received,
         plugins,
+        rollouts,
+        overrideKeys,
       });
       if (this.#aborted === transaction) {
         this.#generations.abort(prepared);
@@ -204,7 +223,7 @@ class Worker implements Core {
     this.#metrics.retain({
       routes: new Set(["", ...generation.routes.map(({ name }) => name)]),
       upstreams: new Set(generation.plan.upstreams.keys()),
-      plugins: new Set(generation.snapshot.slots.map(({ name, version }) => `${name}@${version}`)),
+      plugins: pluginNames(generation.snapshot),
     });
     this.#channel.send({ kind: "committed", transaction });
   }
@@ -301,4 +320,9 @@ class Worker implements Core {
     await this.#accessLog?.close();
     this.#channel.send({ kind: "drained" });
   }
+}
+
+function pluginNames({ slots }: Snapshot): Set<string> {
+  const plugins = slots.flatMap((slot) => (slot instanceof VersionSplit ? slot.plugins : slot));
+  return new Set(plugins.map(({ name, version }) => `${name}@${version}`));
 }

@@ -7,11 +7,21 @@ import { checkBuiltinRules } from "./check-builtin.ts";
 import type { CheckContext } from "./context.ts";
 import { FaultList, pointer, show } from "./fault-list.ts";
 import { nearest } from "./nearest.ts";
+import { checkPluginConfig, compilePluginSchema } from "./plugin-schema.ts";
+import type { KnownPlugin, PluginSchema } from "./plugin-schema.ts";
 import { checkSchema } from "./schema-faults.ts";
 import type { Compiled } from "./schema-faults.ts";
 import type { AttachmentConfig, RouteConfig } from "./schema.ts";
 import { isGiven, takeOutFaults } from "./sound.ts";
 import type { Sound } from "./sound.ts";
+import {
+  VERSION_WORDS,
+  isExact,
+  isVersionOrRange,
+  rangeKey,
+  resolveVersion,
+  unresolved,
+} from "./version-range.ts";
 
 /** What routes may refer to; null: not known, not checked. */
 export type KnownNames = {
@@ -20,7 +30,12 @@ export type KnownNames = {
 };
 
 type World = {
+  readonly context: CheckContext;
   readonly names: KnownNames;
+  /** Schemas of uploaded plugins that were met already. */
+  readonly schemas: Map<PluginSchema, Compiled>;
+  /** What versions of uploaded plugins came to, by `plugin@version`. */
+  readonly resolved: Map<string, string | null>;
   readonly builtins: ReadonlyMap<string, Compiled>;
   readonly faults: FaultList;
 };
@@ -201,15 +216,12 @@ function checkAnswers(route: Sound<RouteConfig>, path: string, faults: FaultList
   }
 }
 
-function checkAttachment(
-  attachment: Sound<AttachmentConfig>,
-  path: string,
-  { names, builtins, faults }: World,
-): void {
+function checkAttachment(attachment: Sound<AttachmentConfig>, path: string, world: World): void {
+  const { names, builtins, faults } = world;
   const { plugin, version } = attachment;
   if (plugin === undefined) return;
-  const schema = builtins.get(plugin);
-  if (schema !== undefined) {
+  const builtin = builtins.get(plugin);
+  if (builtin !== undefined) {
     for (const key of ["version", "isolation", "limits", "grants", "fail_mode"]) {
       if (!isGiven(attachment, key)) continue;
       const why = `${plugin} is built in: ${key} is for uploaded plugins`;
@@ -218,21 +230,59 @@ function checkAttachment(
     if (attachment.config === undefined && isGiven(attachment, "config")) return;
     const config = attachment.config ?? {};
     const own = new FaultList();
-    checkSchema(schema, config, { path: "", faults: own });
+    checkSchema(builtin, config, { path: "", faults: own });
     checkBuiltinRules(plugin, takeOutFaults(config, own.faults), { path: "", faults: own });
     for (const fault of own.faults) faults.add({ ...fault, path: `${path}/config${fault.path}` });
     return;
   }
   checkThreads(attachment, path, faults);
+  const isSound = version === undefined || isVersionOrRange(version);
+  if (!isSound) faults.outOfRange(`${path}/version`, version, VERSION_WORDS);
   if (names.plugins === null) return;
-  const versions = names.plugins.get(plugin);
-  if (versions === undefined) {
+  const found = names.plugins.get(plugin);
+  if (found === undefined) {
     const known = [...builtins.keys(), ...names.plugins.keys()];
     addUnknown(`${path}/plugin`, plugin, { kind: "plugin", known, faults });
-  } else if (version !== undefined && !versions.has(version)) {
-    const kind = `version of ${plugin}`;
-    addUnknown(`${path}/version`, version, { kind, known: versions, faults });
+    return;
   }
+  if (!isSound) return;
+  const resolved =
+    version === undefined ? found.current : resolveOnce({ plugin, version, known: found }, world);
+  const schema = resolved === null ? undefined : found.versions.get(resolved);
+  if (version !== undefined && schema === undefined) {
+    addUnresolved({ plugin, version, known: found, path: `${path}/version` }, faults);
+  }
+  // Of a version or a configuration that was wrong already nothing more is known.
+  const isKnown = (key: "version" | "config") =>
+    attachment[key] !== undefined || !isGiven(attachment, key);
+  if (schema === undefined || schema === null || !isKnown("version") || !isKnown("config")) return;
+  checkPluginConfig(schemaOf(schema, world), attachment.config ?? {}, {
+    ...{ path: `${path}/config`, source: world.context, faults },
+  });
+}
+
+type Wanted = { readonly plugin: string; readonly version: string; readonly known: KnownPlugin };
+
+function resolveOnce({ plugin, version, known }: Wanted, { resolved }: World): string | null {
+  const key = rangeKey(plugin, version);
+  let found = resolved.get(key);
+  if (found === undefined) resolved.set(key, (found = resolveVersion(plugin, version, known)));
+  return found;
+}
+
+function addUnresolved(wanted: Wanted & { readonly path: string }, faults: FaultList): void {
+  const { plugin, version, known, path } = wanted;
+  if (!isExact(version)) faults.add({ ...unresolved(wanted), at: "value" });
+  else {
+    const kind = `version of ${plugin}`;
+    addUnknown(path, version, { kind, known: known.versions.keys(), faults });
+  }
+}
+
+function schemaOf(schema: PluginSchema, { schemas }: World): Compiled {
+  let compiled = schemas.get(schema);
+  if (compiled === undefined) schemas.set(schema, (compiled = compilePluginSchema(schema)));
+  return compiled;
 }
 
 // Threads have bounds and ends of their own, and what answers later is not served in them.

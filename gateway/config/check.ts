@@ -12,7 +12,9 @@ import {
   parseTargetAddress,
 } from "./address.ts";
 import type { Address } from "./address.ts";
+import { checkAdminKeys } from "./admin-keys.ts";
 import { checkAuthorities, checkCertificate } from "./check-files.ts";
+import { checkTrustedKeys } from "./check-keys.ts";
 import { checkRoute } from "./check-route.ts";
 import type { KnownNames } from "./check-route.ts";
 import type { CheckContext } from "./context.ts";
@@ -38,6 +40,12 @@ export function checkRules(config: Sound<Config>, rules: Rules): void {
   const { routes = [], consumers = [] } = config;
   const named = { certificates, listeners, upstreams, routes, consumers };
   for (const [key, list] of Object.entries(named)) checkUnique(list, `/${key}`, faults);
+  const { keys = [] } = config.admin ?? {};
+  checkUnique(keys, "/admin/keys", faults);
+  checkAdminKeys(keys, faults);
+  const { trusted_plugin_keys: trusted = [] } = config;
+  checkUnique(trusted, "/trusted_plugin_keys", faults);
+  checkTrustedKeys(trusted, faults);
   certificates.forEach((files, i) => {
     if (files !== undefined) checkCertificate(files, `/certificates/${i}`, rules);
   });
@@ -46,8 +54,9 @@ export function checkRules(config: Sound<Config>, rules: Rules): void {
     if (upstream !== undefined) checkUpstream(upstream, `/upstreams/${i}`, rules);
   });
   const names: KnownNames = { upstreams: upstreamNames(config), plugins: context.plugins };
+  const world = { ...rules, names, schemas: new Map(), resolved: new Map() };
   routes.forEach((route, i) => {
-    if (route !== undefined) checkRoute(route, `/routes/${i}`, { ...rules, names });
+    if (route !== undefined) checkRoute(route, `/routes/${i}`, world);
   });
   (config.trusted_proxies ?? []).forEach((entry, i) => {
     if (entry === undefined || isAddressRange(entry)) return;

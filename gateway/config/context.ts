@@ -2,11 +2,12 @@
 
 import { resolve } from "node:path";
 import type { FaultList } from "./fault-list.ts";
+import type { KnownPlugin } from "./plugin-schema.ts";
 
 /** The world around a configuration; all of it may be made up in tests. */
 export type CheckContext = {
-  /** Uploaded plugins and their versions; null: not known, references are not checked. */
-  readonly plugins: ReadonlyMap<string, ReadonlySet<string>> | null;
+  /** Uploaded plugins by name; null: not known, references are not checked. */
+  readonly plugins: ReadonlyMap<string, KnownPlugin> | null;
   /** Text of a file; throws when it cannot be read. */
   readFile(path: string): string;
   readonly env: Readonly<Record<string, string | undefined>>;

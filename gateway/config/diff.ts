@@ -6,11 +6,44 @@ import type { DiffLine } from "./fault.ts";
 import { pointer } from "./fault-list.ts";
 import type { Config } from "./schema.ts";
 import { maskSecrets } from "./secrets.ts";
+import { rangeKey } from "./version-range.ts";
+import type { Resolution } from "./version-range.ts";
 
 /** Differences from `a` to `b`; literal secrets are masked, but a changed one is still a change. */
 export function diffConfigs(a: Config, b: Config): DiffLine[] {
   const lines: DiffLine[] = [];
   compare({ real: a, shown: maskSecrets(a) }, { real: b, shown: maskSecrets(b) }, "", lines);
+  return lines;
+}
+
+/** A configuration and what its ranges came to. */
+export type Resolved = { readonly config: Config; readonly resolution: Resolution };
+
+/** Differences of two configurations and of what their ranges came to. */
+export function diffResolved(a: Resolved, b: Resolved): DiffLine[] {
+  return [...diffConfigs(a.config, b.config), ...movedRanges(a, b)];
+}
+
+// A range that somebody wrote anew is a line of the configuration already.
+function movedRanges(a: Resolved, b: Resolved): DiffLine[] {
+  const moved = new Set(
+    Object.keys(b.resolution).filter((key) => a.resolution[key] !== b.resolution[key]),
+  );
+  if (moved.size === 0) return [];
+  const before = new Map((a.config.routes ?? []).map((route) => [route.name, route]));
+  const lines: DiffLine[] = [];
+  for (const { name, plugins = [] } of b.config.routes ?? []) {
+    for (const [i, { plugin, version = "" }] of plugins.entries()) {
+      const key = rangeKey(plugin, version);
+      const isOld = before
+        .get(name)
+        ?.plugins?.some((each) => each.plugin === plugin && each.version === version);
+      if (!moved.has(key) || isOld !== true) continue;
+      const path = pointer(pointer(pointer("/routes", name), "plugins"), i);
+      const [from, to] = [a.resolution[key], b.resolution[key]];
+      lines.push({ op: "change", path: `${path}/version`, from, to, range: version });
+    }
+  }
   return lines;
 }
 
@@ -22,9 +55,12 @@ export function formatDiff(
   const paint = (style: "green" | "red" | "yellow", text: string) =>
     options.color ? styleText(style, text, { validateStream: false }) : text;
   return lines
-    .map(({ op, path, from, to }) => {
+    .map(({ op, path, from, to, range }) => {
       if (op === "add") return `${paint("green", `+ ${path}: ${JSON.stringify(to)}`)}\n`;
       if (op === "remove") return `${paint("red", `- ${path}: ${JSON.stringify(from)}`)}\n`;
+      if (range !== undefined) {
+        return `${paint("yellow", `~ ${path}: ${range} (${from ?? "none"} -> ${to})`)}\n`;
+      }
       return `${paint("yellow", `~ ${path}: ${JSON.stringify(from)} -> ${JSON.stringify(to)}`)}\n`;
     })
     .join("");

@@ -26,4 +26,6 @@ export type DiffLine = {
   readonly path: string;
   readonly from?: unknown;
   readonly to?: unknown;
+  /** The range of versions that is as it was, and came to another one. */
+  readonly range?: string;
 };

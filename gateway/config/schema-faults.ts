@@ -135,6 +135,7 @@ class Walk {
     if (!isMap(value)) return this.#wrongType(value, "a map");
     const misspelt = new Set<string>();
     for (const key of Object.keys(value)) {
+      if (this.#faults.isFull) return;
       const property = schema.properties.get(key);
       if (property !== undefined) {
         this.#step(key, property, value[key]);

@@ -35,5 +35,6 @@ function describeString({ description, pattern, minLength, maxLength }: SchemaNo
   if (description !== undefined) return `text (${description})`;
   if (pattern !== undefined) return `text like ${pattern}`;
   if (maxLength !== undefined) return `text of ${minLength ?? 0} to ${maxLength} characters`;
-  return minLength === undefined ? "text" : "text that is not empty";
+  if (minLength === undefined) return "text";
+  return minLength > 1 ? `text of at least ${minLength} characters` : "text that is not empty";
 }

@@ -5,29 +5,18 @@
 import Type from "typebox";
 import type { Static } from "typebox";
 import { LIMITS } from "../base/limits.ts";
-
-const closed = { additionalProperties: false } as const;
-
-/** Names of routes, upstreams, plugins, consumers and listeners: safe in URLs, logs and file names. */
-export const NAME_PATTERN = "^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$";
-const Name = Type.String({ pattern: NAME_PATTERN, description: "a-z, 0-9, dot, dash, underscore" });
-const Version = Type.String({
-  pattern: "^(0|[1-9]\\d*)\\.(0|[1-9]\\d*)\\.(0|[1-9]\\d*)(-[0-9A-Za-z.-]{1,64})?$",
-  description: "a version like 1.2.0",
-});
-/** host:port, [v6]:port; the host may be a name, which is resolved again every `dns_refresh_ms`. */
-const Address = Type.String({ minLength: 3, maxLength: 300, description: "host:port" });
-const Milliseconds = (minimum: number, maximum: number, fallback: number) =>
-  Type.Optional(Type.Integer({ minimum, maximum, default: fallback }));
-const HeaderName = Type.String({
-  pattern: "^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$",
-  description: "a header's name",
-});
-const HeaderValue = Type.String({
-  maxLength: 8192,
-  pattern: "^[\\t\\x20-\\x7e\\x80-\\xff]*$",
-  description: "a header's value: at most 8192 characters, none of control, none beyond U+00FF",
-});
+import { Admin } from "./schema-admin.ts";
+import { TrustedPluginKeys } from "./schema-keys.ts";
+import {
+  Address,
+  HeaderName,
+  HeaderValue,
+  Milliseconds,
+  Name,
+  VersionRange,
+  closed,
+} from "./schema-parts.ts";
+import { Record } from "./schema-record.ts";
 
 const Certificate = Type.Object(
   { cert_file: Type.String({ minLength: 1 }), key_file: Type.String({ minLength: 1 }) },
@@ -84,6 +73,16 @@ const Listener = Type.Object(
         {
           head_ms: Milliseconds(100, 600_000, 10_000),
           body_idle_ms: Milliseconds(100, 600_000, 30_000),
+          body_bytes_per_second_min: Type.Optional(
+            Type.Integer({
+              minimum: 0,
+              maximum: 1_000_000_000,
+              default: 240,
+              description:
+                "of a body, in each body_window_ms but the first, until its response begins; 0: any",
+            }),
+          ),
+          body_window_ms: Milliseconds(100, 600_000, 10_000),
           idle_ms: Milliseconds(100, 3_600_000, 75_000),
         },
         closed,
@@ -231,7 +230,7 @@ const GrantedHost = Type.String({
 const Attachment = Type.Object(
   {
     plugin: Name,
-    version: Type.Optional(Version),
+    version: Type.Optional(VersionRange),
     config: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
     fail_mode: Type.Optional(Type.Enum(["closed", "open"])),
     isolation: Type.Optional(Type.Enum(["reuse", "fresh", "thread"])),
@@ -366,6 +365,7 @@ const Route = Type.Object(
       }),
     ),
     server_timing: Type.Optional(Type.Boolean({ default: false })),
+    record: Type.Optional(Record),
     retries: Type.Optional(
       Type.Object(
         {
@@ -412,7 +412,7 @@ export const ConfigSchema = Type.Object(
       Type.Union([Type.Literal("auto"), Type.Integer({ minimum: 1, maximum: LIMITS.workersMax })]),
     ),
     data_dir: Type.Optional(Type.String({ minLength: 1, default: "./var" })),
-    admin: Type.Optional(Type.Object({ listen: Type.Optional(Address) }, closed)),
+    admin: Type.Optional(Admin),
     access_log: Type.Optional(
       Type.Object(
         { path: Type.String({ minLength: 1, description: "a file, or - for standard output" }) },
@@ -445,6 +445,7 @@ export const ConfigSchema = Type.Object(
         description: "addresses or CIDRs whose X-Forwarded-* and Forwarded headers are believed",
       }),
     ),
+    trusted_plugin_keys: Type.Optional(TrustedPluginKeys),
     drain_ms: Milliseconds(0, 3_600_000, 30_000),
     certificates: Type.Optional(
       Type.Array(NamedCertificate, {

@@ -19,7 +19,9 @@ const HASH = /^sha256:[0-9a-f]{64}$/;
 /** What stands for a literal secret wherever a configuration is shown. */
 export const MASK = HIDDEN;
 
-type Source = Pick<CheckContext, "env" | "readFile" | "baseDir">;
+/** Where references lead. */
+export type SecretSource = Pick<CheckContext, "env" | "readFile" | "baseDir">;
+type Source = SecretSource;
 
 /** The configuration with every reference replaced by its secret, and the ones that cannot be read. */
 export function resolveSecrets(
@@ -70,10 +72,12 @@ export function checkSecrets(config: Sound<Config>, source: Source, faults: Faul
 
 /** The configuration as it may be shown: references as they are, literal secrets masked. */
 export function maskSecrets(config: Config): Config {
-  return mapSecrets(config, (text, path) =>
-    // A hash of a credential cannot be turned back, and must survive reading and writing again.
-    isReference(text) || path.startsWith("/consumers/") ? text : MASK,
-  );
+  return mapSecrets(config, (text, path) => (isReference(text) || isHash(path) ? text : MASK));
+}
+
+// A hash of a key cannot be turned back, and must survive reading and writing again.
+function isHash(path: string): boolean {
+  return path.startsWith("/consumers/") || path.startsWith("/admin/keys/");
 }
 
 /** True for `$env:` and `$file:` references. */
@@ -187,6 +191,27 @@ function mapReferences(value: unknown, path: string, change: Change): unknown {
     mapReferences(child, pointer(path, key), change),
   ]);
   return Object.fromEntries(entries) as Record<string, unknown>;
+}
+
+/**
+ * The value with what its references stand for, and by its place each reference; those that cannot be
+ * read stay as they are.
+ */
+export function resolveReferences(
+  value: unknown,
+  path: string,
+  source: SecretSource,
+): {
+  readonly value: unknown;
+  readonly references: ReadonlyMap<string, { readonly text: string; readonly isReadable: boolean }>;
+} {
+  const references = new Map<string, { text: string; isReadable: boolean }>();
+  const resolved = mapReferences(value, path, (text, at) => {
+    const found = lookUp(text, source);
+    references.set(at, { text, isReadable: "text" in found });
+    return "text" in found ? found.text : text;
+  });
+  return { value: resolved, references };
 }
 
 function mapNode(schema: SchemaNode, value: unknown, path: string, change: Change): unknown {

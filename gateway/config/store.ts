@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { LIMITS } from "../base/limits.ts";
 import { writeFileDurably } from "../base/write-file.ts";
 import type { Config } from "./schema.ts";
+import type { Resolution } from "./version-range.ts";
 
 /** A revision without its configuration. */
 export type RevisionFacts = {
@@ -18,9 +19,23 @@ export type RevisionFacts = {
   readonly message: string;
 };
 
-export type Revision = RevisionFacts & { readonly config: Config };
+export type Revision = RevisionFacts & {
+  readonly config: Config;
+  /** What the ranges of its attachments came to. */
+  readonly resolution: Resolution;
+};
 
-type RevisionFile = Revision & { readonly checksum: string };
+/** What becomes a revision. */
+export type RevisionEntry = {
+  readonly config: Config;
+  readonly resolution?: Resolution;
+  readonly actor: string;
+  readonly message: string;
+};
+
+/** As it is written: `versions` only where there are ranges, and none in files of before. */
+type Written = RevisionFacts & { readonly config: Config; readonly versions?: Resolution };
+type RevisionFile = Written & { readonly checksum: string };
 
 // The facts come first in a file: a list of revisions reads no configuration. Actor and message
 // take at most six bytes for each character, as JSON writes control characters.
@@ -90,11 +105,7 @@ export class RevisionStore {
   }
 
   /** Makes a configuration the live revision; when it returns that survives a crash. */
-  async append(entry: {
-    readonly config: Config;
-    readonly actor: string;
-    readonly message: string;
-  }): Promise<RevisionFacts> {
+  async append(entry: RevisionEntry): Promise<RevisionFacts> {
     // One after the other: two would take the same number.
     const written = this.#writing.then(() => this.#write(entry));
     this.#writing = written.catch(() => {});
@@ -107,7 +118,9 @@ export class RevisionStore {
     try {
       const file = JSON.parse(await readFile(this.#path(revision), "utf8")) as RevisionFile;
       const { checksum, ...rest } = file;
-      return file.revision === revision && checksumOf(rest) === checksum ? rest : null;
+      if (file.revision !== revision || checksumOf(rest) !== checksum) return null;
+      const { versions: resolution = {}, ...facts } = rest;
+      return { ...facts, resolution };
     } catch {
       return null;
     }
@@ -123,12 +136,24 @@ export class RevisionStore {
     return found;
   }
 
-  async #write(entry: { config: Config; actor: string; message: string }): Promise<RevisionFacts> {
+  /** The numbers of the revisions that a test holds for, newest first; damaged ones are left out. */
+  async numbersOf(isOne: (revision: Revision) => boolean): Promise<number[]> {
+    const found: number[] = [];
+    for (const number of [...this.#numbers].reverse()) {
+      const revision = await this.read(number);
+      if (revision !== null && isOne(revision)) found.push(number);
+    }
+    return found;
+  }
+
+  async #write(entry: RevisionEntry): Promise<RevisionFacts> {
     const revision = Math.max(this.#current, this.#numbers.at(-1) ?? 0) + 1;
     const actor = entry.actor.slice(0, FACT_CHARS_MAX);
     const message = entry.message.slice(0, FACT_CHARS_MAX);
     const facts = { revision, at: new Date().toISOString(), actor, message };
-    const rest = { ...facts, config: entry.config };
+    const { config, resolution = {} } = entry;
+    const hasRanges = Object.keys(resolution).length > 0;
+    const rest: Written = { ...facts, config, ...(hasRanges ? { versions: resolution } : {}) };
     const file: RevisionFile = { ...rest, checksum: checksumOf(rest) };
     await writeFileDurably(this.#path(revision), `${JSON.stringify(file)}\n`);
     await writeFileDurably(this.#currentPath(), pointerTo(revision));
@@ -187,7 +212,7 @@ function revisionNamedBy(text: string): number {
   return revision > 0 && pointerTo(revision) === text ? revision : 0;
 }
 
-function checksumOf(revision: Revision): string {
+function checksumOf(revision: Written): string {
   return sha256(JSON.stringify(revision));
 }
 

@@ -127,13 +127,14 @@ function copyFields(
   edits: HeaderEdits | null,
 ): string {
   const { at, text } = fields;
-  const mustLook = nominated !== null || edits !== null;
+  const lengths = lengthsOf(nominated) | lengthsOf(edits?.keys() ?? null);
   let copied = "";
   let runStart = -1;
   for (let i = 0; i < at.length; i += STRIDE) {
     const dropped =
       drops[at[i + 4]] === 1 ||
-      (mustLook && isReplaced(text.slice(at[i], at[i + 1]).toLowerCase(), nominated, edits));
+      ((lengths & lengthBit(at[i + 1] - at[i])) !== 0 &&
+        isReplaced(text.slice(at[i], at[i + 1]).toLowerCase(), nominated, edits));
     if (!dropped) {
       if (runStart === -1) runStart = at[i];
     } else if (runStart !== -1) {
@@ -143,6 +144,18 @@ function copyFields(
   }
   // The last run ends before the empty line.
   return runStart === -1 ? copied : copied + text.slice(runStart, text.length - 2);
+}
+
+// The lengths of some names as bits: only a field whose name has one of them can be replaced, and most
+// names need not be cut out and looked up.
+function lengthsOf(names: Iterable<string> | null): number {
+  let bits = 0;
+  if (names !== null) for (const name of names) bits |= lengthBit(name.length);
+  return bits;
+}
+
+function lengthBit(length: number): number {
+  return 1 << (length & 31);
 }
 
 function isReplaced(

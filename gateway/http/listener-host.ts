@@ -383,11 +383,17 @@ function hasCertificate(socket: tls.TLSSocket): boolean {
 export function connectionTimeouts(configured: {
   head_ms?: number;
   body_idle_ms?: number;
+  body_bytes_per_second_min?: number;
+  body_window_ms?: number;
   idle_ms?: number;
 }): ConnectionTimeouts {
   return {
     headMs: configured.head_ms ?? 10_000,
     bodyIdleMs: configured.body_idle_ms ?? 30_000,
+    bodyRate: {
+      bytesPerSecondMin: configured.body_bytes_per_second_min ?? 240,
+      windowMs: configured.body_window_ms ?? 10_000,
+    },
     idleMs: configured.idle_ms ?? 75_000,
   };
 }

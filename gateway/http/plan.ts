@@ -78,6 +78,11 @@ export function* buildPlan(
   return { tree, slots: slots.specs, upstreams, trustedProxies };
 }
 
+/** Equal for attachments that share a slot. */
+export function slotKey(attachment: AttachmentConfig, owner = ""): string {
+  return JSON.stringify([owner, attachment]);
+}
+
 class SlotTable {
   readonly specs: SlotSpec[] = [];
   readonly #builtins: ReadonlyMap<string, Builtin>;
@@ -90,7 +95,7 @@ class SlotTable {
   indexOf(attachment: AttachmentConfig, routeName: string): number {
     const builtin = this.#builtins.get(attachment.plugin) ?? null;
     const owner = builtin?.perRoute === true ? routeName : "";
-    const key = JSON.stringify([owner, attachment]);
+    const key = slotKey(attachment, owner);
     let index = this.#indexes.get(key);
     if (index === undefined) {
       index = this.specs.length;

@@ -2,10 +2,10 @@
 // form that a connection sends: status line and fields, without the fields of framing and without
 // the empty line. The body's length is always declared.
 
-import { STATUS_CODES } from "node:http";
 import { isGatewayError } from "../base/errors.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import { httpDate } from "../base/clock.ts";
+import { STATUS_CODES } from "../base/http-words.ts";
 import type { Exchange, ResponseEdits } from "../exchange.ts";
 import type { LocalResponse } from "../plugins/verdict.ts";
 import type { RequestHead } from "../wire/request-head.ts";

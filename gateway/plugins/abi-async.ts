@@ -33,8 +33,8 @@ export const LATER: HostTable = {
     results: [],
     suspends: true,
     run: (guest: G, key: bigint, value: bigint, ttlMs: bigint) => {
-      const text = guest.readString(value);
       const bytesMax = GRANT_LIMITS.valueBytesMax;
+      const text = guest.readString(value, bytesMax);
       if (Buffer.byteLength(text) > bytesMax) guest.fail(`a value has at most ${bytesMax} bytes`);
       return kvOf(guest).set(keyOf(guest, key), text, ttlOf(guest, ttlMs));
     },
@@ -56,7 +56,7 @@ export const LATER: HostTable = {
     run: async (guest: G, request: bigint) => {
       const { http } = guest.context.grants;
       if (http === null) return guest.fail("http is not granted to this attachment");
-      const answer = await http.call(readCall(guest, http, guest.readString(request)));
+      const answer = await http.call(readCall(guest, http, request));
       return guest.writeString(showAnswer(answer));
     },
   },
@@ -67,8 +67,8 @@ function kvOf(guest: G): KeyValues {
 }
 
 function keyOf(guest: G, handle: bigint): string {
-  const key = guest.readString(handle);
   const bytesMax = GRANT_LIMITS.keyBytesMax;
+  const key = guest.readString(handle, bytesMax);
   if (key === "" || Buffer.byteLength(key) > bytesMax) {
     guest.fail(`a key has 1 to ${bytesMax} bytes`);
   }
@@ -84,11 +84,8 @@ const CALL_KEYS = ["method", "url", "headers", "body", "timeout_ms"];
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$/;
 const VALUE = /^[\t\x20-\x7e\x80-\xff]{0,8192}$/;
-function readCall(guest: G, http: HttpCaller, text: string): CallRequest {
-  if (Buffer.byteLength(text) > GRANT_LIMITS.callRequestBytesMax) {
-    guest.fail(`a request of http_call has at most ${GRANT_LIMITS.callRequestBytesMax} bytes`);
-  }
-  const fields = parseObject(guest, text);
+function readCall(guest: G, http: HttpCaller, request: bigint): CallRequest {
+  const fields = parseObject(guest, guest.readString(request, GRANT_LIMITS.callRequestBytesMax));
   for (const key of Object.keys(fields)) {
     if (!CALL_KEYS.includes(key)) guest.fail(`http_call knows no ${key}: ${CALL_KEYS.join(", ")}`);
   }

@@ -5,7 +5,7 @@
 import type { Exchange } from "../exchange.ts";
 import type { Guest, HostFunction, Signature } from "../../sandbox/sandbox.ts";
 import { LATER } from "./abi-async.ts";
-import type { Decision } from "./decision.ts";
+import { DECISION_LIMITS, type Decision } from "./decision.ts";
 import type { Grants } from "./grants.ts";
 import type { ResponseView } from "./phases.ts";
 
@@ -45,6 +45,11 @@ export type CallContext = {
   readonly grants: Grants;
 };
 
+/** What no text of a decision but a body can exceed in UTF-8; Decision has the bounds in characters. */
+const TEXT_BYTES_MAX = 3 * DECISION_LIMITS.headerValueBytesMax;
+/** Fuel for each byte of a query that is taken apart. */
+const QUERY_UNITS = 24;
+
 type G = Guest<CallContext>;
 type HostTable = Readonly<Record<string, HostFunction<CallContext>>>;
 
@@ -59,7 +64,10 @@ const READS: HostTable = {
   request_route: reader((exchange) => exchange.routeName),
   request_consumer: reader((exchange) => exchange.consumer),
   request_tls: namedReader((exchange, name) => tlsText(exchange, name)),
-  request_query_param: namedReader((exchange, name) => queryParameter(exchange.query, name)),
+  request_query_param: namedReader((exchange, name, guest) => {
+    guest.pay(exchange.query.length * QUERY_UNITS);
+    return queryParameter(exchange.query, name);
+  }),
   request_header: namedReader((exchange, name) => exchange.header(name.toLowerCase())),
   request_param: namedReader((exchange, name) => exchange.params?.get(name) ?? null),
   request_claim: namedReader((exchange, name) => claimText(exchange, name)),
@@ -93,8 +101,9 @@ const READS: HostTable = {
     params: ["i64"],
     results: ["i64"],
     run: (guest: G, name: bigint) => {
-      const { response } = guest.context;
-      const value = response?.header(guest.readString(name).toLowerCase()) ?? null;
+      const known = guest.readName(name);
+      const value =
+        known === null ? null : (guest.context.response?.header(known.toLowerCase()) ?? null);
       return value === null ? 0n : guest.writeString(value);
     },
   },
@@ -117,7 +126,8 @@ const WRITES: HostTable = {
     results: [],
     run: (guest: G, status: number, body: bigint) => {
       if (guest.context.response !== null) guest.fail("respond belongs to on_request");
-      check(guest, guest.context.decision.respond(status, guest.readString(body)));
+      const text = guest.readString(body, DECISION_LIMITS.bodyBytesMax);
+      check(guest, guest.context.decision.respond(status, text));
     },
   },
   respond_header: writer((decision, name, value) => decision.addHeader(name, value)),
@@ -128,10 +138,13 @@ const WRITES: HostTable = {
   remove_request_header: nameWriter((decision, name) => decision.editRequest(name, null)),
   remove_response_header: nameWriter((decision, name) => decision.editResponse(name, null)),
   set_path: nameWriter((decision, path) => decision.setPath(path)),
-  reason: nameWriter((decision, text) => {
-    decision.setReason(text);
-    return null;
-  }),
+  reason: {
+    params: ["i64"],
+    results: [],
+    run: (guest: G, text: bigint) => {
+      guest.context.decision.setReason(guest.readStart(text, DECISION_LIMITS.reasonCharsMax * 4));
+    },
+  },
 };
 
 /** Every function of the interface, by name. */
@@ -156,13 +169,15 @@ function reader(read: (exchange: AskedRequest) => string | null): HostFunction<C
 }
 
 function namedReader(
-  read: (exchange: AskedRequest, name: string) => string | null,
+  read: (exchange: AskedRequest, name: string, guest: G) => string | null,
 ): HostFunction<CallContext> {
   return {
     params: ["i64"],
     results: ["i64"],
     run: (guest: G, name: bigint) => {
-      const value = read(exchangeOf(guest), guest.readString(name));
+      const exchange = exchangeOf(guest);
+      const known = guest.readName(name);
+      const value = known === null ? null : read(exchange, known, guest);
       return value === null ? 0n : guest.writeString(value);
     },
   };
@@ -176,7 +191,8 @@ function writer(
     results: [],
     run: (guest: G, name: bigint, value: bigint) => {
       const { decision } = guest.context;
-      check(guest, write(decision, guest.readString(name), guest.readString(value)));
+      const known = guest.readString(name, TEXT_BYTES_MAX);
+      check(guest, write(decision, known, guest.readString(value, TEXT_BYTES_MAX)));
     },
   };
 }
@@ -188,7 +204,7 @@ function nameWriter(
     params: ["i64"],
     results: [],
     run: (guest: G, text: bigint) => {
-      check(guest, write(guest.context.decision, guest.readString(text)));
+      check(guest, write(guest.context.decision, guest.readString(text, TEXT_BYTES_MAX)));
     },
   };
 }
@@ -228,7 +244,8 @@ function tlsText({ tls }: AskedRequest, name: string): string | null {
 }
 
 function responseValues(guest: G, name: bigint): readonly string[] {
-  return guest.context.response?.values(guest.readString(name).toLowerCase()) ?? [];
+  const known = guest.readName(name);
+  return known === null ? [] : (guest.context.response?.values(known.toLowerCase()) ?? []);
 }
 
 function claimText(exchange: AskedRequest, name: string): string | null {

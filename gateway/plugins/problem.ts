@@ -1,7 +1,7 @@
 // Local error responses as problem documents (RFC 9457). One shape for every refusal that the
 // gateway makes by itself; it never carries a cause, a stack or what a client sent.
 
-import { STATUS_CODES } from "node:http";
+import { STATUS_CODES } from "../base/http-words.ts";
 import { ERRORS } from "../base/errors.ts";
 import type { ErrorCode } from "../base/errors.ts";
 import type { LocalResponse } from "./verdict.ts";

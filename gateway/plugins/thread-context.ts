@@ -6,6 +6,7 @@ import type { Exchange } from "../exchange.ts";
 import type { AskedRequest, AskedResponse, CallContext } from "./abi.ts";
 import { Decision } from "./decision.ts";
 import { NO_GRANTS } from "./grants.ts";
+import type { Grants } from "./grants.ts";
 import type { ResponseView } from "./phases.ts";
 
 type RequestData = Omit<AskedRequest, "header"> & {
@@ -27,7 +28,11 @@ export type ContextData = {
 };
 
 /** What the thread needs of a context. */
-export function contextData({ exchange, response, grants }: CallContext): ContextData {
+export function contextData({
+  exchange,
+  response,
+  grants,
+}: Pick<CallContext, "exchange" | "response" | "grants">): ContextData {
   return {
     request: exchange === null ? null : requestData(exchange as Exchange, grants.body ?? 0),
     response: response === null ? null : responseData(response as ResponseView),
@@ -37,15 +42,20 @@ export function contextData({ exchange, response, grants }: CallContext): Contex
 
 /** The context of a call in the thread. */
 export function contextOf(data: unknown): CallContext {
-  const { request, response, bodyBytesMax } = data as ContextData;
+  const context = data as ContextData;
+  // The others answer later, and are not served in a thread.
+  return contextWith(context, { ...NO_GRANTS, body: context.bodyBytesMax });
+}
+
+/** The context of a call that is made once more, with grants of its own. */
+export function contextWith({ request, response }: ContextData, grants: Grants): CallContext {
   const decision = new Decision();
   decision.begin();
   return {
     exchange: request === null ? null : askedRequest(request),
     response: response === null ? null : askedResponse(response),
     decision,
-    // The others answer later, and are not served in a thread.
-    grants: { ...NO_GRANTS, body: bodyBytesMax },
+    grants,
   };
 }
 
@@ -66,7 +76,8 @@ function requestData(exchange: Exchange, bodyBytesMax: number): RequestData {
     tls: exchange.tls,
     params: exchange.params,
     claims: exchange.claims,
-    values: exchange.values,
+    // A copy as well: what is shown later must not have what the plugin adds.
+    values: exchange.values && new Map(exchange.values),
     body: body === null || bytes === null ? null : { bytes, whole: body.whole },
     headers: exchange.headers(),
   };

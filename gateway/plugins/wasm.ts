@@ -1,7 +1,6 @@
 // An uploaded plugin as the chain knows plugins: the bridge between a request and the sandbox. A
 // failed call is never a silent pass: `fail_mode` says what it means, and it is counted and logged.
 
-import { isUtf8 } from "node:buffer";
 import { GatewayError } from "../base/errors.ts";
 import type { CallFault, ErrorCode } from "../base/errors.ts";
 import type { Exchange } from "../exchange.ts";
@@ -18,10 +17,13 @@ import type { CallContext } from "./abi.ts";
 import { GRANTED } from "./abi-async.ts";
 import { Decision } from "./decision.ts";
 import type { Grants } from "./grants.ts";
+import { jsonInput } from "./json-input.ts";
 import { KillSwitch } from "./kill-switch.ts";
 import type { Plugin, ResponseView } from "./phases.ts";
 import { ThreadGuests } from "./thread.ts";
 import type { Verdict } from "./verdict.ts";
+import { Sighting, copyDecision, watching } from "./witness.ts";
+import type { Said, Witness } from "./witness.ts";
 
 export type WasmPluginOptions = {
   readonly name: string;
@@ -43,6 +45,8 @@ export type WasmPluginOptions = {
   onCall(outcome: "continue" | "respond" | "error", fault: CallFault | null, micros: number): void;
   /** Told when the plugin had to be stopped too often; it is then not called for a while. */
   onQuarantined(detail: string): void;
+  /** Told of what the plugin sees and says. */
+  readonly witnesses?: readonly Witness[];
   /** For tools; not with threads. */
   readonly observer?: GuestObserver;
   nowUs(): number;
@@ -78,7 +82,8 @@ const KILLS: ReadonlySet<CallFault> = new Set([
   "kernel_memory",
 ]);
 
-type Failure = { readonly fault: CallFault; readonly detail: string };
+/** A call that failed. */
+export type Failure = { readonly fault: CallFault; readonly detail: string };
 
 /** Makes a plugin of a compiled module; starts nothing until `check` or the first request. */
 export function createWasmPlugin(options: WasmPluginOptions): WasmPlugin {
@@ -94,8 +99,10 @@ const SET_ASIDE: Failure = {
 type Called = {
   readonly outcome: Outcome;
   readonly context: CallContext;
-  readonly response: ResponseView;
+  readonly sighting: Sighting | null;
 };
+
+type Answered = { readonly exchange: Exchange; readonly response: ResponseView };
 
 class Bridge implements Plugin {
   readonly name: string;
@@ -105,6 +112,8 @@ class Bridge implements Plugin {
   readonly #options: WasmPluginOptions;
   readonly #pool: GuestPool<CallContext> | ThreadGuests;
   readonly #killSwitch = new KillSwitch();
+  /** null: nobody watches. */
+  readonly #witnesses: readonly Witness[] | null;
   // Enough for all calls that do not wait: they do not nest.
   readonly #context: CallContext;
 
@@ -112,6 +121,8 @@ class Bridge implements Plugin {
     this.#options = options;
     this.name = options.name;
     this.version = options.version;
+    const { witnesses = [] } = options;
+    this.#witnesses = witnesses.length === 0 ? null : witnesses;
     this.#context = this.#newContext(null);
     this.#pool = makeGuests(options);
     this.onRequest = !this.#pool.hasExport("on_request")
@@ -149,9 +160,10 @@ class Bridge implements Plugin {
       this.#fail(SET_ASIDE, exchange, beganUs);
       return null;
     }
+    const sighting = this.#look(exchange, null);
     const context = this.#begin(exchange, null);
     const outcome = this.#pool.call("on_request", this.#input(exchange), context);
-    return this.#verdict(outcome, context, exchange, beganUs);
+    return this.#verdict({ outcome, context, sighting }, exchange, beganUs);
   }
 
   // The same for a guest that may have to wait: its call has a context of its own.
@@ -161,13 +173,16 @@ class Bridge implements Plugin {
       this.#fail(SET_ASIDE, exchange, beganUs);
       return null;
     }
-    const context = this.#newContext(exchange);
+    const sighting = this.#look(exchange, null);
+    const context = this.#newContext(exchange, sighting);
     const outcome = await this.#pool.callLater("on_request", this.#input(exchange), context);
-    return this.#verdict(outcome, context, exchange, beganUs);
+    return this.#verdict({ outcome, context, sighting }, exchange, beganUs);
   }
 
-  #verdict(outcome: Outcome, context: CallContext, exchange: Exchange, beganUs: number): Verdict {
+  #verdict(called: Called, exchange: Exchange, beganUs: number): Verdict {
+    const { outcome, context, sighting } = called;
     const failure = failureOf(outcome, context);
+    sighting?.end(saidOf(failure, context), this.version);
     if (failure !== null) {
       this.#fail(failure, exchange, beganUs);
       return null;
@@ -184,9 +199,10 @@ class Bridge implements Plugin {
       this.#fail(SET_ASIDE, exchange, beganUs);
       return;
     }
+    const sighting = this.#look(exchange, response);
     const context = this.#begin(exchange, response);
     const outcome = this.#pool.call("on_response", this.#input(exchange), context);
-    this.#edit({ outcome, context, response }, exchange, beganUs);
+    this.#edit({ outcome, context, sighting }, { exchange, response }, beganUs);
   }
 
   async #responseLater(exchange: Exchange, response: ResponseView): Promise<void> {
@@ -195,15 +211,17 @@ class Bridge implements Plugin {
       this.#fail(SET_ASIDE, exchange, beganUs);
       return;
     }
-    const context = this.#newContext(exchange);
+    const sighting = this.#look(exchange, response);
+    const context = this.#newContext(exchange, sighting);
     context.response = response;
     const outcome = await this.#pool.callLater("on_response", this.#input(exchange), context);
-    this.#edit({ outcome, context, response }, exchange, beganUs);
+    this.#edit({ outcome, context, sighting }, { exchange, response }, beganUs);
   }
 
-  #edit(called: Called, exchange: Exchange, beganUs: number): void {
-    const { outcome, context, response } = called;
+  #edit(called: Called, { exchange, response }: Answered, beganUs: number): void {
+    const { outcome, context, sighting } = called;
     const failure = failureOf(outcome, context);
+    sighting?.end(saidOf(failure, context), this.version);
     if (failure !== null) {
       this.#fail(failure, exchange, beganUs);
       return;
@@ -224,10 +242,18 @@ class Bridge implements Plugin {
     return this.#killSwitch.isOpen(nowUs / 1_000);
   }
 
-  #newContext(exchange: Exchange | null): CallContext {
+  #newContext(exchange: Exchange | null, sighting: Sighting | null = null): CallContext {
     const decision = new Decision();
     decision.begin();
-    return { exchange, response: null, decision, grants: this.#options.grants };
+    const { grants } = this.#options;
+    return { exchange, response: null, decision, grants: sighting?.grants(grants) ?? grants };
+  }
+
+  #look(exchange: Exchange, response: ResponseView | null): Sighting | null {
+    if (this.#witnesses === null) return null;
+    const wanting = watching(this.#witnesses, exchange);
+    const { grants } = this.#options;
+    return wanting === null ? null : new Sighting(wanting, { exchange, response, grants });
   }
 
   // What it needs and its attachment does not give; a plugin that lacks something must not start.
@@ -262,50 +288,24 @@ class Bridge implements Plugin {
     });
   }
 
-  // Only for plugins that may see bodies: text where it is UTF-8, else base64.
-  #bodyInput({ body }: Exchange): object {
-    const { body: bytesMax } = this.#options.grants;
-    if (bytesMax === null || body === null) return {};
-    const shown = Buffer.from(body.bytes.buffer, body.bytes.byteOffset, body.bytes.length).subarray(
-      0,
-      bytesMax,
-    );
-    const whole = { body_is_whole: body.whole && shown.length === body.bytes.length };
-    if (isUtf8(shown)) return { body: shown.toString("utf8"), ...whole };
-    return { body_base64: shown.toString("base64"), ...whole };
-  }
-
   #input(exchange: Exchange): string | null {
-    if (this.#options.manifest?.input !== "json") return null;
-    const headers: Record<string, string> = Object.create(null) as Record<string, string>;
-    const show = (name: string) => {
-      const value = exchange.header(name);
-      if (value !== null) headers[name] = value;
-    };
-    exchange.head.fields.forEach(show);
-    // Also what plugins before this one have set.
-    for (const name of exchange.requestEdits?.keys() ?? []) show(name);
-    return JSON.stringify({
-      method: exchange.method,
-      path: exchange.path,
-      query: exchange.query,
-      host: exchange.host,
-      scheme: exchange.scheme,
-      client_ip: exchange.clientIp,
-      request_id: exchange.requestId,
-      route: exchange.routeName,
-      params: Object.fromEntries(exchange.params ?? []),
-      headers,
-      consumer: exchange.consumer,
-      claims: exchange.claims,
-      ...this.#bodyInput(exchange),
-      config: this.#options.config,
+    const { manifest, grants, config } = this.#options;
+    if (manifest?.input !== "json") return null;
+    return jsonInput(exchange, {
+      headers: exchange.headers(),
+      bodyBytesMax: grants.body,
+      config,
     });
   }
 }
 
-// What went wrong; null when the call and its output are fine.
-function failureOf(outcome: Outcome, { decision, response }: CallContext): Failure | null {
+function saidOf(failure: Failure | null, { decision }: CallContext): Said {
+  if (failure !== null) return { kind: "failed", ...failure };
+  return { kind: "decided", decision: copyDecision(decision.data()) };
+}
+
+/** What went wrong; null when the call and its output are fine. */
+export function failureOf(outcome: Outcome, { decision, response }: CallContext): Failure | null {
   if (outcome.kind === "failed") return { fault: outcome.code, detail: outcome.detail };
   let why: string | null = null;
   if (outcome.output !== null) {

@@ -91,7 +91,7 @@ async function startAdmin(primary: Primary, log: Log): Promise<AdminServer> {
       control: primary.control,
       host,
       port,
-      keyFile: join(primary.dataDir, "admin.key"),
+      firstKey: primary.adminKey,
       auditFile: join(primary.dataDir, "audit.log"),
       version: VERSION,
       log,

@@ -17,6 +17,9 @@ import {
   UPSTREAM_ROW,
 } from "./metrics.ts";
 import type { MetricsSnapshot } from "./metrics.ts";
+import type { Family, Labels, Sample } from "./family.ts";
+import { rolloutFamilies } from "./rollout-families.ts";
+import type { RolloutFacts } from "./rollout-families.ts";
 import type { RowsSnapshot } from "./rows.ts";
 
 /** Content type of the text. */
@@ -35,15 +38,7 @@ export type ExpositionFacts = {
   readonly generation: number;
   /** Seconds since the epoch. */
   readonly startedAtS: number;
-};
-
-type Labels = Readonly<Record<string, string>>;
-type Sample = { readonly metricName?: string; readonly labels: Labels; readonly value: number };
-type Family = {
-  readonly name: string;
-  readonly help: string;
-  readonly type: "counter" | "gauge" | "histogram";
-  readonly samples: Iterable<Sample>;
+  readonly rollouts: readonly RolloutFacts[];
 };
 
 /** The whole text, HELP and TYPE included; ends with a newline. */
@@ -53,6 +48,7 @@ export async function exposition(merged: MetricsSnapshot, facts: ExpositionFacts
     ...routeFamilies(merged.routes),
     ...upstreamFamilies(merged.upstreams),
     ...pluginFamilies(merged.plugins),
+    ...rolloutFamilies(facts.rollouts),
     ...listenerFamilies(merged.listeners),
     ...processFamilies(merged, facts),
   ];

@@ -2,6 +2,7 @@
 // A target of weight 0 gets nothing.
 
 import { createHash } from "node:crypto";
+import { hashText } from "../base/hash-text.ts";
 
 export type BalancerTarget = { readonly address: string; readonly weight: number };
 
@@ -235,15 +236,4 @@ class PeakEwma extends Counting {
     const elapsedMs = this.#nowMs() - this.#stampsMs[index];
     return this.#costs[index] * Math.exp(-elapsedMs / DECAY_MS);
   }
-}
-
-// FNV-1a with a final mix: the keys are client data, and the ring bounds what a bad key can do.
-function hashText(text: string): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < text.length; i++) {
-    hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  }
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-  return (hash ^ (hash >>> 16)) >>> 0;
 }

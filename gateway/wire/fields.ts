@@ -56,6 +56,9 @@ const KNOWN: readonly (readonly [name: string, kind: number])[] = [
   ["te", FIELD.HOP],
   ["trailer", FIELD.HOP],
   ["http2-settings", FIELD.HOP],
+  // For this gateway only: which versions of plugins are to serve, and the key that allows it.
+  ["x-plugin-version", FIELD.HOP],
+  ["x-plugin-version-key", FIELD.HOP],
   ["upgrade", FIELD.UPGRADE],
   ["expect", FIELD.EXPECT],
   ["forwarded", FIELD.FORWARDING],

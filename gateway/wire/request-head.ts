@@ -1,8 +1,8 @@
 // The strict parser of HTTP/1.1 request heads (RFC 9112). Text in, one RequestHead or one error code
 // out; what is ambiguous is refused, with no leniency to switch on. Knows no socket and no route.
 
-import { METHODS } from "node:http";
 import type { ErrorCode } from "../base/errors.ts";
+import { METHODS } from "../base/http-words.ts";
 import { LIMITS } from "../base/limits.ts";
 import { TARGET, TOKEN, eachListElement, equalsLower } from "./chars.ts";
 import {

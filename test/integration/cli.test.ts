@@ -5,10 +5,8 @@ import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import type { TestContext } from "node:test";
 import type { Config } from "../../gateway/config/schema.ts";
-import { configText, runCommand, startGateway, temporaryFolder } from "../support/gateway.ts";
-import type { RunningGateway } from "../support/gateway.ts";
+import { cli, configText, runCommand, startGateway, temporaryFolder } from "../support/gateway.ts";
 import { versionedPlugins } from "../support/versioned-plugin.ts";
 
 const moduleOf = await versionedPlugins();
@@ -17,12 +15,6 @@ const CONFIG: Config = {
   listeners: [{ name: "http", address: "127.0.0.1:0" }],
   routes: [{ name: "answer", respond: { body: "one" } }],
 };
-
-/** Runs a command against a gateway, found as on its own host: the key lies in ./var. */
-function cli(t: TestContext, gateway: RunningGateway) {
-  return (...args: string[]) =>
-    runCommand(t, args, { cwd: gateway.folder, env: { SALLYPORT_ADMIN: gateway.adminUrl } });
-}
 
 test("config check: 0 for a good file, 1 with place and suggestion for a bad one, 2 without one", async (t) => {
   const folder = temporaryFolder(t);
@@ -60,6 +52,7 @@ test("diff, apply, sync, dump, revisions and rollback work on the live configura
   const applied = await run("config", "apply", file);
   assert.equal(applied.code, 0, applied.stderr);
   assert.match(applied.stdout, /kept, though the file does not name it .*: routes\/answer/);
+  assert.match(applied.stdout, /\nundo: sallyport config rollback 1\n$/);
   assert.equal(await served(), "one");
   const synced = await run("config", "sync", file);
   assert.match(synced.stdout, /applied as revision 3/);
@@ -90,24 +83,40 @@ test("plugin push, list, versions, rollback and rm", async (t) => {
   assert.equal(pushed.code, 0, pushed.stderr);
   assert.match(
     pushed.stdout,
-    /stamp@1\.0\.0 stored and live in [\d.]+ ms\nattached to route answer/,
+    /stamp@1\.0\.0 stored and live in [\d.]+ ms\nattached to route answer, revision 2\nundo: sallyport config rollback 1\n/,
   );
   const version = async () =>
     (await fetch(`http://127.0.0.1:${gateway.port()}/`)).headers.get("x-version");
   assert.equal(await version(), "v00001");
   writeFileSync(file, moduleOf(2));
+  const misspelt = await run("plugin", "push", file, "--name", "stamp", "--attach", "anwser");
+  assert.match(misspelt.stderr, /unknown_route: There is no route anwser/);
+  assert.equal(await version(), "v00001", "nothing was stored");
   await run("plugin", "push", file, "--name", "stamp");
   assert.equal(await version(), "v00002");
   const back = await run("plugin", "rollback", "stamp");
   assert.match(
     back.stdout,
-    /stamp 1\.0\.1 -> 1\.0\.0\nundo: sallyport plugin rollback stamp 1\.0\.1/,
+    /stamp 1\.0\.1 -> 1\.0\.0 \([\d.]+ ms\)\nundo: sallyport plugin rollback stamp 1\.0\.1/,
   );
   assert.equal(await version(), "v00001");
-  assert.match((await run("plugin", "list")).stdout, /^stamp +1\.0\.0 +2 +answer$/m);
+  assert.match((await run("plugin", "list")).stdout, /^stamp +1\.0\.0 +2 +- +answer$/m);
   assert.match((await run("plugin", "versions", "stamp")).stdout, /^1\.0\.0 +\* /m);
   assert.equal((await run("plugin", "rm", "stamp@1.0.0")).code, 1, "it is in use");
-  assert.equal((await run("plugin", "rm", "stamp@1.0.1")).code, 0);
+  const retired = await run("plugin", "rm", "stamp@1.0.1");
+  assert.match(retired.stdout, /^stamp@1\.0\.1 is retired\nundo: push the same module again, or /);
+  assert.doesNotMatch((await run("plugin", "versions", "stamp")).stdout, /^1\.0\.1 /m);
+  const all = await run("plugin", "versions", "stamp", "--retired");
+  assert.match(all.stdout, /^1\.0\.1 +retired /m);
+  const restored = await run("plugin", "rollback", "stamp");
+  assert.match(
+    restored.stdout,
+    /^stamp 1\.0\.0 -> 1\.0\.1 \([\d.]+ ms\)\nstamp@1\.0\.1 was retired and is back\n/,
+  );
+  assert.equal(await version(), "v00002");
+  assert.equal((await run("plugin", "rm", "stamp@1.0.0")).code, 0);
+  assert.equal((await run("plugin", "rm", "stamp@1.0.1", "--purge")).code, 1, "it is in use");
+  assert.match((await run("plugin", "rm", "stamp@1.0.0", "--purge")).stdout, /is forgotten/);
   writeFileSync(file, "no module");
   const refused = await run("plugin", "inspect", file);
   assert.equal(refused.code, 1);
@@ -135,7 +144,15 @@ test("status and top show the gateway, drain ends it, and then nobody answers", 
 });
 
 test("help fits on a screen with an example and exit codes; unknown words get one suggestion", async (t) => {
-  const words = [[], ["run"], ["config"], ["config", "apply"], ["plugin", "push"], ["explain"]];
+  const words = [
+    [],
+    ["run"],
+    ["config"],
+    ["config", "apply"],
+    ["plugin"],
+    ["plugin", "push"],
+    ["explain"],
+  ];
   for (const path of words) {
     const { code, stdout } = await runCommand(t, [...path, "--help"]);
     assert.equal(code, 0);

@@ -112,6 +112,12 @@ test("a version that is stopped five times is set aside and the one before it se
   assert.equal(second.version, "1.0.1");
   assert.match(second.set_aside.reason, /^deadline: the guest used/);
   assert.match(gateway.stderr(), /a plugin had to be stopped too often and is set aside/);
+  // A range that is resolved now comes to another one; what is served is not asked.
+  const plugins = [{ plugin: "guard", version: "^1.0" }];
+  const patched = await gateway.admin("PATCH", "/admin/routes/open", { plugins });
+  assert.equal(patched.status, 200, patched.text);
+  const attached = await gateway.admin("GET", "/admin/routes/open/plugins");
+  assert.equal(attached.body[0].resolved, "1.0.0");
   // The operator decides: the version serves again, in every worker, at once.
   const again = await gateway.admin("PUT", "/admin/plugins/guard/current", { version: "1.0.1" });
   assert.equal(again.status, 200, again.text);

@@ -3,17 +3,27 @@
 // else can have ended it.
 //
 // Families of the catalogue that do not apply here:
-// - a least rate for bodies: there is none; a body that trickles is ended by the route's time.
 // - the handshake of TLS: its deadline is a constant of ten seconds.
 // - a half-open connection: TCP's keep-alive is the kernel's, every state here has a deadline anyhow.
 
 import assert from "node:assert/strict";
+import { Readable } from "node:stream";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
 import { LIMITS } from "../../gateway/base/limits.ts";
 import type { Config } from "../../gateway/config/schema.ts";
 import { startEdge } from "../support/edge.ts";
 import type { Edge, EdgeOptions } from "../support/edge.ts";
+import {
+  END_HEADERS,
+  END_STREAM,
+  FRAME,
+  connectRawH2,
+  frame,
+  literals,
+  request,
+} from "../support/h2-raw.ts";
+import { h2Session } from "../support/h2-websocket.ts";
 import { until } from "../support/origin-user.ts";
 import { connectRaw, exchangeRaw, ok, rawOrigin, statusOf } from "../support/raw.ts";
 import type { OriginScript, RawClient, RawOrigin } from "../support/raw.ts";
@@ -21,6 +31,9 @@ import type { OriginScript, RawClient, RawOrigin } from "../support/raw.ts";
 const SHORT_MS = 200;
 const LONG_MS = 60_000;
 const TRICKLE_MS = 20;
+/** What a trickle brings is a tenth of it. */
+const RATE_MIN = 10_000;
+const PIECE_BYTES = 65_536;
 const LARGE_BYTES = 32 * 1024 * 1024;
 const HOST = "Host: a\r\n";
 
@@ -131,6 +144,94 @@ for (const [what, framing, begun] of [
   });
 }
 
+for (const [what, framing, piece] of [
+  ["of a declared length", "Content-Length: 1000000\r\n", "a"],
+  ["in chunks", "Transfer-Encoding: chunked\r\n", "1\r\na\r\n"],
+] as const) {
+  test(`slow body ${what}: one below the least rate gets 408, after a grace of one window`, async (t) => {
+    const short = { body_bytes_per_second_min: RATE_MIN, body_window_ms: SHORT_MS };
+    const { edge, origin } = await slowUpstream(t, () => {}, { short });
+    const client = await connectRaw(t, edge.port);
+    const startMs = performance.now();
+    client.send(`POST / HTTP/1.1\r\n${HOST}${framing}\r\n`);
+    trickle(t, client, piece);
+    const text = await client.until((seen) => seen.includes('"code":"REQUEST_TIMEOUT"'));
+    assert.equal(statusOf(text), 408);
+    assert.ok(performance.now() - startMs >= 2 * SHORT_MS - LIMITS.timerTickMs);
+    await until(() => origin.sockets.every((socket) => socket.closed), "the end at the origin");
+  });
+}
+
+for (const [what, short] of [
+  ["at the least rate", { body_bytes_per_second_min: 1, body_window_ms: 2 * SHORT_MS }],
+  ["of any rate, if that will do,", { body_bytes_per_second_min: 0, body_window_ms: SHORT_MS }],
+] as const) {
+  test(`slow body: one ${what} is ended by the route's time only`, async (t) => {
+    const { edge } = await slowUpstream(t, () => {}, { short, routeMs: 7 * SHORT_MS });
+    const client = await connectRaw(t, edge.port);
+    client.send(`POST / HTTP/1.1\r\n${HOST}Content-Length: 1000000\r\n\r\n`);
+    trickle(t, client, "a");
+    const text = await client.until((seen) => seen.includes("HTTP/1.1"));
+    assert.equal(statusOf(text), 504);
+  });
+}
+
+test("slow body: the least rate is not asked for once the answer has begun", async (t) => {
+  const short = { body_bytes_per_second_min: RATE_MIN, body_window_ms: SHORT_MS / 2 };
+  const head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+  const script: OriginScript = (socket, received) => {
+    if (received.length === received.indexOf("\r\n\r\n") + 4) socket.write(head);
+    else if (received.endsWith("a".repeat(100))) socket.write("2\r\nok\r\n0\r\n\r\n");
+  };
+  const { edge } = await slowUpstream(t, script, { short });
+  const client = await connectRaw(t, edge.port);
+  client.send(`POST / HTTP/1.1\r\n${HOST}Content-Length: 100\r\n\r\n`);
+  await client.until((seen) => seen.includes("200 OK"));
+  trickle(t, client, "a");
+  const text = await client.until((seen) => seen.endsWith("0\r\n\r\n"));
+  assert.ok(text.endsWith("2\r\nok\r\n0\r\n\r\n"));
+});
+
+test("slow body over HTTP/2: one below the least rate gets 408, and the connection goes on", async (t) => {
+  const origin = await rawOrigin(t, () => {});
+  const edge = await startEdge(t, {
+    http2: true,
+    timeouts: { body_bytes_per_second_min: RATE_MIN, body_window_ms: SHORT_MS },
+    config: {
+      upstreams: [{ name: "origin", targets: [{ address: origin.address }] }],
+      routes: [
+        { name: "here", match: { paths: [{ exact: "/here" }] }, respond: { body: "here" } },
+        { name: "all", upstream: "origin" },
+      ],
+    },
+  });
+  const client = await connectRawH2(t, edge.port);
+  const body = async (stream: number) => {
+    const data = await client.until((one) => one.type === FRAME.DATA && one.stream === stream);
+    return data.payload.latin1Slice();
+  };
+  const startMs = performance.now();
+  const post = literals([
+    [":method", "POST"],
+    [":scheme", "http"],
+    [":path", "/"],
+    [":authority", "a"],
+  ]);
+  client.send(frame(FRAME.HEADERS, { stream: 1, flags: END_HEADERS, payload: post }));
+  const payload = Buffer.from("a");
+  const timer = setInterval(
+    () => client.send(frame(FRAME.DATA, { stream: 1, payload })),
+    TRICKLE_MS,
+  );
+  t.after(() => clearInterval(timer));
+  assert.match(await body(1), /"code":"REQUEST_TIMEOUT"/);
+  assert.ok(performance.now() - startMs >= 2 * SHORT_MS - LIMITS.timerTickMs);
+  await until(() => origin.sockets.every((socket) => socket.closed), "the end at the origin");
+  const flags = END_HEADERS | END_STREAM;
+  client.send(frame(FRAME.HEADERS, { stream: 3, flags, payload: request("/here") }));
+  assert.equal(await body(3), "here");
+});
+
 test("slow reader of an answer made here: cut off, whatever is left", async (t) => {
   const edge = await slowEdge(
     t,
@@ -192,8 +293,10 @@ test("slow to leave: a client that does not close after the last answer is left 
 });
 
 test("slow origin: one that does not take an upload is given up, and the client is told", async (t) => {
+  // Whatever rate its client has to keep: it is not asked for more.
   const { edge, origin } = await slowUpstream(t, (socket) => void socket.pause(), {
-    upstreamMs: SHORT_MS,
+    short: { body_bytes_per_second_min: RATE_MIN, body_window_ms: SHORT_MS / 4 },
+    upstreamMs: 3 * SHORT_MS,
   });
   const client = await connectRaw(t, edge.port);
   client.send(`POST / HTTP/1.1\r\n${HOST}Content-Length: ${LARGE_BYTES}\r\n\r\n`);
@@ -201,6 +304,29 @@ test("slow origin: one that does not take an upload is given up, and the client 
   const text = await client.until((seen) => seen.includes('"code":"UPSTREAM_TIMEOUT"'));
   assert.equal(statusOf(text), 504);
   assert.ok(origin.received.join("").length < LARGE_BYTES);
+});
+
+test("slow origin: one that does not take an upload over HTTP/2 is not its client's fault either", async (t) => {
+  const origin = await rawOrigin(t, (socket) => void socket.pause());
+  const timeouts = { first_byte_ms: LONG_MS, idle_ms: 3 * SHORT_MS };
+  const edge = await startEdge(t, {
+    http2: true,
+    timeouts: { body_bytes_per_second_min: RATE_MIN, body_window_ms: SHORT_MS / 4 },
+    config: {
+      upstreams: [{ name: "origin", targets: [{ address: origin.address }], timeouts }],
+      routes: [{ name: "all", upstream: "origin" }],
+    },
+  });
+  const session = await h2Session(t, edge.port);
+  const stream = session.request({ ":method": "POST", ":path": "/" });
+  stream.on("error", () => {});
+  let status = 0;
+  stream.on("response", (headers) => (status = Number(headers[":status"])));
+  // In pieces: what a client of node:http2 has queued keeps it from reading the answer.
+  const pieces = Array<Buffer>(LARGE_BYTES / PIECE_BYTES).fill(Buffer.alloc(PIECE_BYTES));
+  Readable.from(pieces).pipe(stream.resume());
+  await until(() => stream.closed, "the answer");
+  assert.equal(status, 504);
 });
 
 test("slow origin: an answer that trickles is ended by the route's time, and is not whole", async (t) => {

@@ -27,7 +27,7 @@ export type EdgeOptions = {
   readonly plugins?: ReadonlyMap<string, Plugin>;
   readonly tls?: TlsOptions;
   readonly http2?: boolean;
-  readonly timeouts?: { head_ms?: number; body_idle_ms?: number; idle_ms?: number };
+  readonly timeouts?: Parameters<typeof connectionTimeouts>[0];
   readonly connectionsMax?: number;
   readonly connectionsPerAddressMax?: number;
   readonly proxyProtocol?: readonly string[];

@@ -195,6 +195,12 @@ export async function runCommand(
   return { code, stdout: started.stdout(), stderr: started.stderr() };
 }
 
+/** Runs commands against a gateway, found as on its own host: the key lies in ./var. */
+export function cli(t: TestContext, gateway: RunningGateway) {
+  return (...args: string[]) =>
+    runCommand(t, args, { cwd: gateway.folder, env: { SALLYPORT_ADMIN: gateway.adminUrl } });
+}
+
 async function callAdmin(call: {
   url: string;
   key: string;

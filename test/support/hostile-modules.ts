@@ -240,6 +240,9 @@ const HOST = [
       importing("error_set", "error_get"),
     ],
     ["get_log_level", forever("(drop (call $get_log_level))"), "", importing("get_log_level")],
+  ),
+  ...rows(
+    ["host_denied", "deadline"],
     [
       "variables by names of a megabyte",
       `(local i64 i64) ${BIG} (local.set 1 (local.get 0))
@@ -249,9 +252,6 @@ const HOST = [
       "",
       importing("alloc", "store_u64", "var_get"),
     ],
-  ),
-  ...rows(
-    ["host_denied", "deadline"],
     ["config_get", forever("(drop (call $config_get (i64.const 0)))"), "", importing("config_get")],
     [
       "var_set",

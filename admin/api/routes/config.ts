@@ -1,7 +1,7 @@
 // The configuration as a whole and its revisions.
 
 import { LIMITS } from "../../../gateway/base/limits.ts";
-import { diffConfigs } from "../../../gateway/config/diff.ts";
+import { diffResolved } from "../../../gateway/config/diff.ts";
 import { maskSecrets } from "../../../gateway/config/secrets.ts";
 import { ControlError } from "../control.ts";
 import type { ApplyResult } from "../control.ts";
@@ -16,7 +16,7 @@ export const CONFIG_ROUTES: readonly ApiRoute[] = [
     method: "GET",
     path: "/admin/config",
     summary: "The live configuration",
-    key: "needed",
+    role: "read",
     handle: ({ control }) => {
       const { revision, config } = control.config();
       return { status: 200, body: maskSecrets(config), headers: { etag: `"${revision}"` } };
@@ -26,7 +26,7 @@ export const CONFIG_ROUTES: readonly ApiRoute[] = [
     method: "PUT",
     path: "/admin/config",
     summary: "Replaces the whole configuration, YAML or JSON",
-    key: "needed",
+    role: "admin",
     body: BODY,
     query: ["dry_run"],
     handle: async (request) => {
@@ -42,7 +42,7 @@ export const CONFIG_ROUTES: readonly ApiRoute[] = [
     method: "POST",
     path: "/admin/config/validate",
     summary: "Every fault of a candidate; changes nothing",
-    key: "needed",
+    role: "admin",
     body: BODY,
     handle: async ({ control, body }) => {
       const faults = await control.validate(body.toString("utf8"));
@@ -53,24 +53,25 @@ export const CONFIG_ROUTES: readonly ApiRoute[] = [
     method: "GET",
     path: "/admin/revisions",
     summary: "All revisions, newest first",
-    key: "needed",
+    role: "read",
     handle: async ({ control }) => ({ status: 200, body: await control.revisions() }),
   },
   {
     method: "GET",
     path: "/admin/revisions/{revision}",
     summary: "One revision with its configuration",
-    key: "needed",
+    role: "read",
     handle: async ({ control, params }) => {
       const found = await control.revision(revisionOf(params["revision"]));
-      return { status: 200, body: { ...found, config: maskSecrets(found.config) } };
+      const { config, resolution: versions, ...facts } = found;
+      return { status: 200, body: { ...facts, config: maskSecrets(config), versions } };
     },
   },
   {
     method: "GET",
     path: "/admin/revisions/{range}/diff",
     summary: "What differs between two revisions: /admin/revisions/3..5/diff",
-    key: "needed",
+    role: "read",
     handle: async ({ control, params }) => {
       const [a, b, more] = params["range"].split("..");
       if (b === undefined || more !== undefined) {
@@ -78,14 +79,14 @@ export const CONFIG_ROUTES: readonly ApiRoute[] = [
       }
       const from = await control.revision(revisionOf(a));
       const to = await control.revision(revisionOf(b));
-      return { status: 200, body: diffConfigs(from.config, to.config) };
+      return { status: 200, body: diffResolved(from, to) };
     },
   },
   {
     method: "POST",
     path: "/admin/rollback",
     summary: 'Makes an earlier revision live again, as a new one: {"revision": 3}',
-    key: "needed",
+    role: "admin",
     body: { bytesMax: 4096, type: "application/json" },
     query: ["dry_run"],
     handle: async (request) => {
@@ -103,10 +104,10 @@ export const CONFIG_ROUTES: readonly ApiRoute[] = [
 ];
 
 function applied({ dryRun }: ApiRequest, result: ApplyResult): ApiResponse {
-  const { revision, changed, diff, tookMs } = result;
+  const { revision, changed, diff, notes, tookMs } = result;
   return {
     status: 200,
-    body: { revision, changed, dry_run: dryRun, diff, took_ms: tookMs },
+    body: { revision, changed, dry_run: dryRun, diff, notes, took_ms: tookMs },
     headers: { etag: `"${revision}"` },
     audit: { revision, dry_run: dryRun, diff },
   };

@@ -24,7 +24,7 @@ export const ENTITY_ROUTES: readonly ApiRoute[] = KINDS.flatMap((kind): ApiRoute
       method: "GET",
       path: `/admin/${kind}`,
       summary: `All ${kind}`,
-      key: "needed",
+      role: "read",
       handle: ({ control }) =>
         withRevision(control.config().revision, shownList(control.config().config, kind)),
     },
@@ -32,7 +32,7 @@ export const ENTITY_ROUTES: readonly ApiRoute[] = KINDS.flatMap((kind): ApiRoute
       method: "GET",
       path,
       summary: `One ${one}`,
-      key: "needed",
+      role: "read",
       handle: ({ control, params }) => {
         const { revision, config } = control.config();
         const found = shownList(config, kind).find(({ name }) => name === params["name"]);
@@ -44,7 +44,7 @@ export const ENTITY_ROUTES: readonly ApiRoute[] = KINDS.flatMap((kind): ApiRoute
       method: "PUT",
       path,
       summary: `Creates or replaces a ${one}`,
-      key: "needed",
+      role: "admin",
       body: BODY,
       query: WRITE_QUERY,
       handle: (request) => {
@@ -57,7 +57,7 @@ export const ENTITY_ROUTES: readonly ApiRoute[] = KINDS.flatMap((kind): ApiRoute
       method: "PATCH",
       path,
       summary: `Merges into a ${one} (RFC 7396)`,
-      key: "needed",
+      role: "admin",
       body: { ...BODY, type: "application/merge-patch+json" },
       query: WRITE_QUERY,
       handle: (request) => {
@@ -75,7 +75,7 @@ export const ENTITY_ROUTES: readonly ApiRoute[] = KINDS.flatMap((kind): ApiRoute
       method: "DELETE",
       path,
       summary: `Removes a ${one}`,
-      key: "needed",
+      role: "admin",
       query: WRITE_QUERY,
       handle: (request) =>
         write(request, kind, (list) => {

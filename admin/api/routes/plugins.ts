@@ -2,8 +2,10 @@
 
 import { LIMITS } from "../../../gateway/base/limits.ts";
 import { ControlError } from "../control.ts";
+import { checkAccess } from "../auth.ts";
 import type { Control, PluginSample, PluginVersionInfo } from "../control.ts";
 import { jsonBody } from "../json-body.ts";
+import { flagOf } from "../route.ts";
 import type { ApiRequest, ApiResponse, ApiRoute } from "../route.ts";
 
 const MODULE = { bytesMax: LIMITS.pluginBytesMax, type: "application/wasm" };
@@ -14,7 +16,7 @@ export const PLUGIN_ROUTES: readonly ApiRoute[] = [
     method: "POST",
     path: "/admin/plugins/load",
     summary: "Stores a module as the next version, makes it current; live on return",
-    key: "needed",
+    role: "deploy",
     body: MODULE,
     query: ["name", "version"],
     handle: (request) =>
@@ -28,7 +30,7 @@ export const PLUGIN_ROUTES: readonly ApiRoute[] = [
     method: "POST",
     path: "/admin/plugins/{name}/versions/{version}",
     summary: "Stores a version and attaches nothing; the same bytes again are no error",
-    key: "needed",
+    role: "deploy",
     body: MODULE,
     handle: (request) =>
       load(request, {
@@ -40,17 +42,23 @@ export const PLUGIN_ROUTES: readonly ApiRoute[] = [
   {
     method: "GET",
     path: "/admin/plugins",
-    summary: "All plugins with their versions",
-    key: "needed",
-    handle: ({ control }) => ({ status: 200, body: grouped(control) }),
+    summary: "All plugins with their versions; retired=true: also those out of use",
+    role: "read",
+    query: ["retired"],
+    handle: ({ control, query }) => ({
+      status: 200,
+      body: grouped(control, { retired: flagOf(query, "retired") }),
+    }),
   },
   {
     method: "GET",
     path: "/admin/plugins/{name}",
-    summary: "One plugin with its versions",
-    key: "needed",
-    handle: ({ control, params }) => {
-      const found = grouped(control).find(({ name }) => name === params["name"]);
+    summary: "One plugin with its versions; retired=true: also those out of use",
+    role: "read",
+    query: ["retired"],
+    handle: ({ control, params, query }) => {
+      const plugins = grouped(control, { retired: flagOf(query, "retired") });
+      const found = plugins.find(({ name }) => name === params["name"]);
       if (found === undefined) throw unknownPlugin(params["name"]);
       return { status: 200, body: found };
     },
@@ -58,11 +66,11 @@ export const PLUGIN_ROUTES: readonly ApiRoute[] = [
   {
     method: "GET",
     path: "/admin/plugins/{name}/versions/{version}",
-    summary: "One version",
-    key: "needed",
+    summary: "One version, a retired one too",
+    role: "read",
     handle: ({ control, params: { name, version } }) => {
       const found = control.plugins
-        .list()
+        .list({ retired: true })
         .find((each) => each.name === name && each.version === version);
       if (found === undefined) throw unknownPlugin(`${name}@${version}`);
       return { status: 200, body: shown(found) };
@@ -71,33 +79,68 @@ export const PLUGIN_ROUTES: readonly ApiRoute[] = [
   {
     method: "DELETE",
     path: "/admin/plugins/{name}/versions/{version}",
-    summary: "Removes a version that no route uses",
-    key: "needed",
-    handle: async ({ control, params: { name, version } }) => {
-      await control.plugins.remove(name, version);
-      return { status: 200, body: { name, version, removed: true } };
+    summary:
+      "Retires a version that nothing uses: its bytes stay, and the way back. purge=true (role admin): " +
+      "forgets a retired one",
+    role: "deploy",
+    query: ["purge"],
+    handle: async (request) => {
+      const { control, params, query } = request;
+      const { name, version } = params;
+      const purged = flagOf(query, "purge");
+      if (purged) {
+        checkAccess({ name: request.actor, role: request.role }, "admin");
+        await control.plugins.purge(name, version);
+      } else await control.plugins.retire(name, version);
+      return { status: 200, body: { name, version, retired: true, purged }, audit: { purged } };
     },
   },
   {
     method: "PUT",
     path: "/admin/plugins/{name}/current",
     summary: "Makes a stored version the one that attachments without a version follow",
-    key: "needed",
+    role: "deploy",
     body: SMALL_JSON,
     handle: async ({ control, params: { name }, body }) => {
       const { version } = jsonBody(body);
       if (typeof version !== "string") {
         throw new ControlError(400, "bad_request", 'The body is {"version": "1.2.0"}.');
       }
-      const { from, to } = await control.plugins.setCurrent(name, version);
-      return { status: 200, body: { name, from, to }, audit: { from, to } };
+      const { from, to, tookMs } = await control.plugins.setCurrent(name, version);
+      return { status: 200, body: { name, from, to, took_ms: tookMs }, audit: { from, to } };
     },
+  },
+  {
+    method: "POST",
+    path: "/admin/plugins/{name}/rollback",
+    summary:
+      "Makes what was current before, or a version of the body, current again; brings back a retired one",
+    role: "deploy",
+    body: SMALL_JSON,
+    handle: async ({ control, params: { name }, body }) => {
+      const { version = null } = jsonBody(body);
+      if (version !== null && typeof version !== "string") {
+        throw new ControlError(400, "bad_request", 'The body is {} or {"version": "1.2.0"}.');
+      }
+      const { tookMs, ...change } = await control.plugins.rollback(name, version);
+      return { status: 200, body: { name, ...change, took_ms: tookMs }, audit: change };
+    },
+  },
+  {
+    method: "GET",
+    path: "/admin/routes/{name}/plugins",
+    summary: "What a route attaches: each version or range as written, and the version that runs",
+    role: "read",
+    handle: ({ control, params: { name } }) => ({
+      status: 200,
+      body: control.plugins.attached(name),
+    }),
   },
   {
     method: "POST",
     path: "/admin/plugins/{name}/versions/{version}/test",
     summary: "Runs a version on a sample request and tells its decision; changes nothing",
-    key: "needed",
+    role: "deploy",
     body: SMALL_JSON,
     handle: async ({ control, params: { name, version }, body }) => ({
       status: 200,
@@ -110,7 +153,7 @@ async function load(
   { control, headers, body, actor }: ApiRequest,
   wanted: { name: string | null; version: string | null; makeCurrent: boolean },
 ): Promise<ApiResponse> {
-  const sha256 = headers["x-plugin-sha256"];
+  const { "x-plugin-sha256": sha256, "x-plugin-signature": signature } = headers;
   if (body.length === 0) {
     throw new ControlError(400, "empty_body", "The body is the module: --data-binary @plugin.wasm");
   }
@@ -118,13 +161,18 @@ async function load(
     ...wanted,
     bytes: body,
     sha256: typeof sha256 === "string" ? sha256.toLowerCase() : null,
+    signature: typeof signature === "string" ? signature : null,
     actor,
   });
-  const { created, tookMs, limits } = result;
+  const { created, restored, tookMs, limits } = result;
   return {
     status: created ? 201 : 200,
-    body: { ...shown(result), created, took_ms: tookMs, limits: shownLimits(limits) },
-    audit: { plugin: `${result.name}@${result.version}`, digest: result.digest },
+    body: { ...shown(result), created, restored, took_ms: tookMs, limits: shownLimits(limits) },
+    audit: {
+      plugin: `${result.name}@${result.version}`,
+      digest: result.digest,
+      signed_by: result.signedBy,
+    },
   };
 }
 
@@ -141,7 +189,7 @@ type ShownVersion = Readonly<Record<string, unknown>> & { readonly version: stri
 
 function shown(info: PluginVersionInfo): ShownVersion {
   const { name, version, digest, abi, exports, current, routes } = info;
-  const { sizeBytes, createdAt, setAside } = info;
+  const { sizeBytes, createdAt, retiredAt, setAside, signature, signedBy } = info;
   return {
     name,
     version,
@@ -151,7 +199,10 @@ function shown(info: PluginVersionInfo): ShownVersion {
     exports,
     created_at: createdAt,
     current,
+    retired_at: retiredAt,
     set_aside: setAside,
+    signature: signature === null ? null : { format: signature.format, key_id: signature.keyId },
+    signed_by: signedBy,
     routes,
   };
 }
@@ -164,8 +215,8 @@ type ShownPlugin = {
   readonly versions: readonly ShownVersion[];
 };
 
-function grouped(control: Control): ShownPlugin[] {
-  const byName = Map.groupBy(control.plugins.list(), ({ name }) => name);
+function grouped(control: Control, options: { readonly retired: boolean }): ShownPlugin[] {
+  const byName = Map.groupBy(control.plugins.list(options), ({ name }) => name);
   return [...byName].map(([name, versions]) => ({
     name,
     current: versions.find(({ current }) => current)?.version ?? null,

@@ -11,14 +11,14 @@ export const STATUS_ROUTES: readonly ApiRoute[] = [
     method: "GET",
     path: "/livez",
     summary: "200 while the primary runs",
-    key: "none",
+    role: "none",
     handle: () => ({ status: 200, text: "ok\n" }),
   },
   {
     method: "GET",
     path: "/readyz",
     summary: "200 once every worker serves the live revision, 503 before and while draining",
-    key: "none",
+    role: "none",
     handle: ({ control }) =>
       control.ready() ? { status: 200, text: "ready\n" } : { status: 503, text: "not ready\n" },
   },
@@ -26,7 +26,7 @@ export const STATUS_ROUTES: readonly ApiRoute[] = [
     method: "GET",
     path: "/metrics",
     summary: "Prometheus exposition, summed over workers",
-    key: "none",
+    role: "none",
     handle: async ({ control }) => ({
       status: 200,
       text: await control.metrics(),
@@ -35,16 +35,23 @@ export const STATUS_ROUTES: readonly ApiRoute[] = [
   },
   {
     method: "GET",
+    path: "/admin/whoami",
+    summary: "Name and role of the key that asks",
+    role: "read",
+    handle: ({ actor, role }) => ({ status: 200, body: { name: actor, role } }),
+  },
+  {
+    method: "GET",
     path: "/admin/status",
     summary: "State of the gateway, its listeners and workers",
-    key: "needed",
+    role: "read",
     handle: async ({ control }) => ({ status: 200, body: shownStatus(await control.status()) }),
   },
   {
     method: "GET",
     path: "/admin/workers",
     summary: "The workers",
-    key: "needed",
+    role: "read",
     handle: async ({ control }) => ({
       status: 200,
       body: (await control.status()).workers.map(shownWorker),
@@ -54,7 +61,7 @@ export const STATUS_ROUTES: readonly ApiRoute[] = [
     method: "GET",
     path: `/debug/pprof/${name}`,
     summary: `A ${name === "heap" ? "heap" : "CPU"} profile of all workers, for go tool pprof`,
-    key: "needed",
+    role: "admin",
     query: ["seconds"],
     handle: async ({ control, query }) => ({
       status: 200,
@@ -67,7 +74,7 @@ export const STATUS_ROUTES: readonly ApiRoute[] = [
     method: "POST",
     path: "/admin/drain",
     summary: "Stops accepting, lets requests end, and ends the gateway",
-    key: "needed",
+    role: "admin",
     handle: ({ control }) => {
       control.drain();
       return { status: 202, body: { state: "draining" } };

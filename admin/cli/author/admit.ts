@@ -2,8 +2,14 @@
 
 import { setFlagsFromString } from "node:v8";
 import { HOST_SIGNATURES, REQUIRED_EXPORTS } from "../../../gateway/plugins/abi.ts";
-import { DEFAULT_SANDBOX_LIMITS, compileModule, prepareModule } from "../../../sandbox/sandbox.ts";
+import {
+  DEFAULT_SANDBOX_LIMITS,
+  SandboxError,
+  compileModule,
+  prepareModule,
+} from "../../../sandbox/sandbox.ts";
 import type { Manifest } from "../../../sandbox/sandbox.ts";
+import { CliError, EXIT } from "../output.ts";
 
 export const LIMITS = DEFAULT_SANDBOX_LIMITS;
 
@@ -38,4 +44,14 @@ export async function admit(
   };
   const { bytes: prepared, manifest, digest } = prepareModule(bytes, options);
   return { bytes, prepared, module: await compileModule(prepared), manifest, digest, kept };
+}
+
+/** What a module says of itself; says why it would not be admitted. */
+export async function manifestOf(file: string, bytes: Uint8Array): Promise<Manifest | null> {
+  try {
+    return (await admit(bytes)).manifest;
+  } catch (error) {
+    if (!(error instanceof SandboxError)) throw error;
+    throw new CliError(`${file} would be refused: ${error.code}: ${error.message}`, EXIT.no);
+  }
 }

@@ -4,6 +4,8 @@
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { isGatewayError } from "../../../gateway/base/errors.ts";
+import { FaultList } from "../../../gateway/config/fault-list.ts";
+import { checkPluginConfig, compilePluginSchema } from "../../../gateway/config/plugin-schema.ts";
 import { Exchange } from "../../../gateway/exchange.ts";
 import { LocalView } from "../../../gateway/http/response-view.ts";
 import { bodyBytesOf } from "../../../gateway/plugins/grants.ts";
@@ -109,8 +111,8 @@ export async function decideAll(
   const log = (line: string) => void logs.push(line);
   const { plugin, check } = attachPlugin(loaded, { config: cases[0].config ?? {}, log });
   try {
-    const fault = await check();
-    if (fault !== null) return [{ action: "error", code: "PLUGIN_UNAVAILABLE", message: fault }];
+    const refusal = refused(await check(), configFaults(loaded, cases[0].config ?? {}));
+    if (refusal !== null) return [refusal];
     const decisions: Decided[] = [];
     for (const asked of cases) {
       logs = [];
@@ -121,6 +123,31 @@ export async function decideAll(
   } finally {
     plugin.close();
   }
+}
+
+// What the gateway would say of the configuration: the plugin's own sentence is told too where the
+// schema already refuses it, so that both can be tested.
+function refused(sentence: string | null, faults: readonly string[]): Decided | null {
+  if (sentence === null && faults.length === 0) return null;
+  const told = faults.length === 0 ? {} : { config_faults: faults };
+  const code = sentence === null ? "invalid_config" : "PLUGIN_UNAVAILABLE";
+  return { action: "error", code, message: sentence ?? faults.join("; "), ...told };
+}
+
+// By the schema of the manifest; a reference to a secret may stand for anything here.
+function configFaults(
+  { manifest }: LoadedPlugin,
+  config: Readonly<Record<string, unknown>>,
+): readonly string[] {
+  const schema = manifest?.configSchema ?? null;
+  if (schema === null) return [];
+  const readFile = () => {
+    throw new Error("a case reads no files");
+  };
+  const faults = new FaultList();
+  const source = { env: {}, baseDir: ".", readFile };
+  checkPluginConfig(compilePluginSchema(schema), config, { path: "", source, faults });
+  return faults.faults.map(({ path, message }) => (path === "" ? message : `${path}: ${message}`));
 }
 
 /** The plugin as a route has it, with the limits that attachments have by default. */

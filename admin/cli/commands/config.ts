@@ -4,12 +4,14 @@ import { readFile } from "node:fs/promises";
 import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { stringify } from "yaml";
-import { diffConfigs, formatDiff } from "../../../gateway/config/diff.ts";
+import { formatDiff } from "../../../gateway/config/diff.ts";
+import { readDocument } from "../../../gateway/config/document.ts";
 import type { DiffLine, Fault } from "../../../gateway/config/fault.ts";
 import { formatFaults } from "../../../gateway/config/fault-text.ts";
 import { checkConfigText, publishedSchema } from "../../../gateway/config/parse.ts";
 import type { Config, ParsedConfig } from "../../../gateway/config/schema.ts";
 import { resolveSecrets } from "../../../gateway/config/secrets.ts";
+import { AdminError } from "../../client.ts";
 import type { AdminClient } from "../../client.ts";
 import { CliError, EXIT, table } from "../output.ts";
 import type { Output } from "../output.ts";
@@ -45,23 +47,11 @@ export function checkCommand(loaded: LoadedFile, output: Output): number {
   return faults.length === 0 ? EXIT.ok : EXIT.no;
 }
 
-export async function diffCommand(
-  loaded: LoadedFile,
-  client: AdminClient,
-  output: Output,
-): Promise<number> {
-  const config = checkLoaded(loaded, output);
-  if (config === null) return EXIT.trouble;
-  const live = await client.call<Config>("GET", "/admin/config");
-  const lines = diffConfigs(live.body, config);
-  output.result(lines, () => formatDiff(lines, output) || "no difference");
-  return lines.length === 0 ? EXIT.ok : EXIT.no;
-}
-
 type Applied = {
   readonly revision: number;
   readonly changed: boolean;
   readonly diff: readonly DiffLine[];
+  readonly notes?: readonly string[];
   readonly took_ms: number;
 };
 
@@ -86,7 +76,11 @@ export async function applyCommand(
     ifMatch = Number(live.etag?.replaceAll('"', ""));
   }
   const sent = ifMatch === undefined ? { body } : { body, ifMatch };
-  const { body: applied } = await client.call<Applied>("PUT", `/admin/config${query}`, sent);
+  const { body: applied } = await client
+    .call<Applied>("PUT", `/admin/config${query}`, sent)
+    .catch((error: unknown) => {
+      throw prune ? error : placedIn(loaded.text, error);
+    });
   output.result({ ...applied, kept }, () => {
     const lines = [formatDiff(applied.diff, output).trimEnd()];
     if (kept.length > 0) {
@@ -98,6 +92,9 @@ export async function applyCommand(
         ? "applied as"
         : "no change; live is";
     lines.push(`${verb} revision ${applied.revision} (${applied.took_ms} ms)`);
+    if (applied.changed && !dryRun) {
+      lines.push(`undo: sallyport config rollback ${applied.revision - 1}`);
+    }
     return lines.filter((line) => line !== "").join("\n");
   });
   return EXIT.ok;
@@ -145,6 +142,7 @@ export async function rollbackCommand(
   output.result({ from: Number(from), to: Number(revision), ...body }, () =>
     [
       `revision ${from} -> ${revision}, live as revision ${body.revision} (${body.took_ms} ms)`,
+      ...(body.notes ?? []),
       `undo: sallyport config rollback ${from}`,
     ].join("\n"),
   );
@@ -166,6 +164,16 @@ function examine({ file, text }: LoadedFile): {
 }
 
 const LISTS = ["certificates", "listeners", "upstreams", "routes", "consumers"] as const;
+
+// Faults of the merged configuration at their places in the file, whose entries come first in every list.
+function placedIn(text: string, error: unknown): unknown {
+  if (!(error instanceof AdminError) || !Array.isArray(error.problem["faults"])) return error;
+  const document = readDocument(text);
+  if (!("value" in document)) return error;
+  const found = error.problem["faults"] as readonly Fault[];
+  const faults = document.place(found.map((fault) => ({ ...fault, at: "value" })));
+  return new AdminError(error.status, error.code, error.message, { ...error.problem, faults });
+}
 
 // What the file names replaces what is live; the rest stays where it was.
 function mergeKeeping(live: Config, file: Config): { config: Config; kept: readonly string[] } {

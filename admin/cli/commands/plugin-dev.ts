@@ -53,7 +53,7 @@ async function round(
     return null;
   }
   const pushed = await pushModule(built.bytes, client, {});
-  const revision = await attachTo(route, pushed.name, client);
+  const { revision } = await attachTo(route, pushed.name, client);
   const version = `${pushed.name}@${pushed.version}`;
   const tookMs = Math.round(performance.now() - beganMs);
   const facts = { live: true, ...pushed, route, revision, save_to_live_ms: tookMs };

@@ -7,10 +7,13 @@ import { readWasm } from "../author/wasm-file.ts";
 import type { Border, Range, WasmFile } from "../author/wasm-file.ts";
 import { CliError, EXIT, table } from "../output.ts";
 import type { Output } from "../output.ts";
+import { compilePluginSchema } from "../../../gateway/config/plugin-schema.ts";
 import { SandboxError, digestOf } from "../../../sandbox/sandbox.ts";
+import type { Manifest } from "../../../sandbox/sandbox.ts";
 
 type Refusal = { readonly code: string; readonly message: string; readonly meaning: string };
 type Purposeful = Border & { readonly purpose: string };
+type ConfigKey = { readonly key: string; readonly required: boolean; readonly allowed: string };
 
 // Exports that kits and compilers make, which abi.md tells in prose.
 const KNOWN_EXPORTS: Readonly<Record<string, string>> = {
@@ -42,6 +45,7 @@ export async function inspectCommand(file: string, output: Output): Promise<numb
     exports: wasm.exports.map((each) => ({ ...each, purpose: exportPurpose(each, abi) })),
     imports: wasm.imports.map((each) => ({ ...each, purpose: importPurpose(each, abi) })),
     manifest,
+    config: configOf(manifest),
     memory: wasm.memory,
     table: wasm.table,
     custom_sections: wasm.sections
@@ -50,6 +54,17 @@ export async function inspectCommand(file: string, output: Output): Promise<numb
   };
   output.result(facts, () => inspectText(facts));
   return refusal === null ? EXIT.ok : EXIT.no;
+}
+
+/** What the manifest's schema says of each key of the configuration; null without a schema. */
+function configOf(manifest: Manifest | null): readonly ConfigKey[] | null {
+  const schema = manifest?.configSchema ?? null;
+  if (schema === null) return null;
+  const compiled = compilePluginSchema(schema);
+  if (compiled.kind !== "map") return [];
+  return [...compiled.words].map(([key, allowed]) => {
+    return { key, required: compiled.required.includes(key), allowed };
+  });
 }
 
 async function judge(bytes: Uint8Array) {
@@ -97,6 +112,7 @@ function inspectText(facts: {
   readonly exports: readonly Purposeful[];
   readonly imports: readonly Purposeful[];
   readonly manifest: unknown;
+  readonly config: readonly ConfigKey[] | null;
   readonly memory: Range | null;
   readonly table: Range | null;
   readonly custom_sections: readonly { readonly name: string; readonly size_bytes: number }[];
@@ -112,12 +128,22 @@ function inspectText(facts: {
     `digest    ${digest}`,
     `admitted  ${verdict}`,
     `manifest  ${manifest === null ? "none" : JSON.stringify(manifest)}`,
+    `config    ${configText(facts.config)}`,
     `memory    ${rangeText(facts.memory, "pages of 64 KiB")}`,
     `table     ${rangeText(facts.table, "entries")}`,
     `sections  ${customs.join(", ") || "none"}`,
     `exports\n${borderText(facts.exports)}`,
     `imports\n${borderText(facts.imports)}`,
   ].join("\n");
+}
+
+function configText(config: readonly ConfigKey[] | null): string {
+  if (config === null) return "anything: the manifest has no config_schema";
+  if (config.length === 0) return "no keys";
+  const rows = config.map(({ key, required, allowed }) => {
+    return [`  ${key}`, required ? "needed" : "optional", allowed];
+  });
+  return `\n${table(rows)}`;
 }
 
 function rangeText(range: Range | null, unit: string): string {

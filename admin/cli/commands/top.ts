@@ -4,11 +4,10 @@
 import { setTimeout as wait } from "node:timers/promises";
 import type { AdminClient } from "../../client.ts";
 import type { ShownStatus } from "../../api/routes/status.ts";
-import { EXIT, table } from "../output.ts";
+import { CLEAR, EXIT, table } from "../output.ts";
 import type { Output } from "../output.ts";
 
 const ROUTES_MAX = 20;
-const CLEAR = "\u001b[H\u001b[J";
 
 type Look = { readonly atMs: number; readonly status: ShownStatus; readonly metrics: string };
 

@@ -8,14 +8,16 @@ import type { ErrorCode } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
 import { Intake } from "../../base/read-buffers.ts";
 import { Deadline } from "../../base/timer-wheel.ts";
-import { ChunkedDecoder } from "../../wire/chunked.ts";
 import { headText } from "../../wire/head-text.ts";
 import { Outbox } from "../../wire/outbox.ts";
 import { isHopelessPrefix, isLineTooLong, parseRequestHead } from "../../wire/request-head.ts";
 import type { RequestHead } from "../../wire/request-head.ts";
 import type { BodyFraming } from "../../wire/response-head.ts";
+import { RateWatch } from "../body-rate.ts";
 import type { BodyConsumer, Downstream, Peer, RequestServer } from "../downstream.ts";
 import type { ConnectionHost, SocketReader } from "./host.ts";
+import { Parking } from "./parking.ts";
+import { ENDLESS, RequestBody } from "./request-body.ts";
 import { ANSWER, BODY, CLOSED, DRAIN, HEAD, LINGER } from "./states.ts";
 
 export class H1Connection implements Downstream {
@@ -26,20 +28,20 @@ export class H1Connection implements Downstream {
   readonly #deadline: Deadline;
   readonly #requestDeadline: Deadline;
   readonly #intake: Intake;
-  readonly #onChunk = (bytes: Buffer, from: number, to: number): void => {
+  readonly #parked: Parking;
+  readonly #onRun = (bytes: Buffer, from: number, to: number): void => {
     this.#consumer?.onBody(this.#intake.lasting(bytes, from, to), from, to);
   };
-  /** The bytes being looked at are in a buffer that the next read writes over. */
-  #isLent = false;
   #state = HEAD;
   #server: RequestServer | null = null;
   #consumer: BodyConsumer | null = null;
   #head: RequestHead | null = null;
-  #parked: Buffer | null = null;
   #paused = false;
   #inputEnded = false;
-  #remaining = 0;
-  #decoder: ChunkedDecoder | null = null;
+  /** null: the request has none. */
+  #body: RequestBody | null = null;
+  /** Made for the first body that does not come with its head. */
+  #rate: RateWatch | null = null;
   #framing: BodyFraming = "none";
   #responding = false;
   #keepAlive = true;
@@ -54,6 +56,7 @@ export class H1Connection implements Downstream {
     this.host = host;
     this.peer = peer;
     this.#intake = new Intake(host.buffers);
+    this.#parked = new Parking(this.#intake);
     const socket = open({
       onread: {
         buffer: () => this.#intake.nextBuffer(),
@@ -81,7 +84,7 @@ export class H1Connection implements Downstream {
 
   /** True between two requests. */
   get idle(): boolean {
-    return this.#state === HEAD && this.#parked === null;
+    return this.#state === HEAD && this.#parked.bytes === null;
   }
 
   limitRequest(timeoutMs: number, startedMs: number): void {
@@ -100,12 +103,15 @@ export class H1Connection implements Downstream {
       return;
     }
     this.#consumer = this.#server;
-    if (this.#head?.expectContinue === true && this.#parked === null && !this.#responding) {
+    if (this.#head?.expectContinue === true && this.#parked.bytes === null && !this.#responding) {
       this.#socket.write("HTTP/1.1 100 Continue\r\n\r\n", "latin1");
     }
     if (this.#framing !== "tunnel") this.#arm(this.host.timeouts.bodyIdleMs);
+    const isTaken = this.#unpark();
+    this.#watchRate();
     // An origin that is behind with what was parked asks for more when it has caught up.
-    if (this.#unpark()) this.resumeBody();
+    if (isTaken) this.resumeBody();
+    else this.#rate?.hold();
   }
 
   resumeBody(): void {
@@ -113,7 +119,8 @@ export class H1Connection implements Downstream {
     if (this.#state === BODY) {
       if (this.#consumer === null) return;
       if (this.#framing !== "tunnel") this.#arm(this.host.timeouts.bodyIdleMs);
-    } else if ((this.#state === ANSWER || this.#state === DRAIN) && this.#isParkingFull()) {
+      this.#rate?.resume();
+    } else if ((this.#state === ANSWER || this.#state === DRAIN) && this.#parked.isFull) {
       return;
     }
     this.#paused = false;
@@ -147,9 +154,10 @@ export class H1Connection implements Downstream {
       head.keepAlive &&
       !this.#mustClose &&
       !this.host.draining &&
-      !(this.#inputEnded && this.#parked === null) &&
+      !(this.#inputEnded && this.#parked.bytes === null) &&
       this.#framing !== "close";
     this.#responding = true;
+    this.#rate?.stop();
     let fields = text;
     if (this.#framing === "chunked") fields += "transfer-encoding: chunked\r\n";
     if (!this.#keepAlive) fields += "connection: close\r\n";
@@ -169,8 +177,7 @@ export class H1Connection implements Downstream {
     this.#responding = true;
     this.#keepAlive = false;
     this.#state = BODY;
-    this.#remaining = Infinity;
-    this.#decoder = null;
+    this.#body = new RequestBody(ENDLESS);
     this.#outbox.addText(`${text}\r\n`);
     this.flush();
     this.readBody();
@@ -220,15 +227,10 @@ export class H1Connection implements Downstream {
 
   #onRead(count: number, buffer: Buffer): boolean {
     beginTurn();
-    this.#isLent = true;
+    this.#parked.isLent = true;
     this.#onData(count === buffer.length ? buffer : buffer.subarray(0, count));
-    this.#isLent = false;
+    this.#parked.isLent = false;
     return !this.#paused;
-  }
-
-  // Bytes that are looked at later.
-  #keep(bytes: Buffer): Buffer {
-    return this.#isLent ? Buffer.from(bytes) : bytes;
   }
 
   #onData(chunk: Buffer): void {
@@ -252,13 +254,9 @@ export class H1Connection implements Downstream {
 
   // Takes requests from the bytes until they are used up or one must be waited for.
   #take(chunk: Buffer): void {
-    let bytes: Buffer | null = chunk;
-    let seen = 0;
-    if (this.#parked !== null) {
-      seen = this.#parked.length;
-      bytes = Buffer.concat([this.#parked, chunk]);
-      this.#parked = null;
-    }
+    const parked = this.#parked.take();
+    let bytes: Buffer | null = parked === null ? chunk : Buffer.concat([parked, chunk]);
+    let seen = parked === null ? 0 : parked.length;
     this.#taking = true;
     for (; bytes !== null && this.#state === HEAD; seen = 0) bytes = this.#takeHead(bytes, seen);
     this.#taking = false;
@@ -281,9 +279,7 @@ export class H1Connection implements Downstream {
     const rest = end + 4 === bytes.length ? null : bytes.subarray(end + 4);
     this.#begin(head, rest);
     if ((this.#state as number) !== HEAD) return null;
-    const parked = this.#parked as Buffer | null;
-    this.#parked = null;
-    return parked;
+    return this.#parked.take();
   }
 
   #awaitHead(bytes: Buffer, text: string, seen: number): void {
@@ -298,7 +294,7 @@ export class H1Connection implements Downstream {
     } else {
       // One deadline for the whole head, from its first byte: a byte at a time buys no more time.
       if (seen === 0) this.#arm(this.host.timeouts.headMs);
-      this.#parked = this.#keep(bytes);
+      this.#parked.set(bytes);
     }
   }
 
@@ -308,10 +304,11 @@ export class H1Connection implements Downstream {
     this.#framing = "none";
     this.host.wheel.disarm(this.#deadline);
     this.#state = head.hasBody ? BODY : ANSWER;
-    this.#remaining = head.contentLength;
-    this.#decoder = head.chunked ? new ChunkedDecoder() : null;
-    if (rest !== null && head.hasBody) this.#parkBody(rest);
-    else this.#parked = rest === null ? null : this.#keep(rest);
+    this.#body = head.hasBody ? new RequestBody(head) : null;
+    if (rest !== null) {
+      if (head.hasBody) this.#parkBody(rest);
+      else this.#parked.set(rest);
+    }
     this.#server = this.host.serve(this, head);
     this.#server.start();
   }
@@ -325,12 +322,9 @@ export class H1Connection implements Downstream {
 
   #takeNext(): void {
     this.#arm(this.host.timeouts.idleMs);
-    if (!this.#taking && this.#parked !== null) {
-      const parked = this.#parked;
-      this.#parked = null;
-      this.#take(parked);
-    }
-    const isLast = this.#inputEnded && !(this.#taking && this.#parked !== null);
+    const parked = this.#taking ? null : this.#parked.take();
+    if (parked !== null) this.#take(parked);
+    const isLast = this.#inputEnded && !(this.#taking && this.#parked.bytes !== null);
     if (this.#state === HEAD && (isLast || this.host.draining)) this.#finish();
     else this.resumeBody();
   }
@@ -338,75 +332,74 @@ export class H1Connection implements Downstream {
   // False: its consumer is behind, and asks for more.
   #feed(bytes: Buffer): boolean {
     const consumer = this.#consumer;
-    if (consumer === null) return true;
-    const end = this.#feedBody(bytes);
+    const body = this.#body;
+    if (consumer === null || body === null) return true;
+    const end = body.take(bytes, this.#onRun);
     // Its consumer has refused it.
     if (this.#state !== BODY) return true;
     if (end === -1) {
       this.#failRequest("BAD_CHUNK", "malformed chunked body");
       return true;
     }
-    const complete = this.#decoder === null ? this.#remaining === 0 : this.#decoder.done;
-    if (complete) {
+    if (body.isComplete) {
       this.#state = ANSWER;
       this.#consumer = null;
+      this.#rate?.stop();
       this.host.wheel.disarm(this.#deadline);
-      if (end < bytes.length) this.#parked = Buffer.from(bytes.subarray(end));
+      if (end < bytes.length) this.#parked.bytes = Buffer.from(bytes.subarray(end));
       // First: at its end the consumer may answer, and the next request be taken.
       this.#intake.giveUp();
       consumer.onBodyEnd();
       return true;
     }
     if (this.#framing !== "tunnel") this.#arm(this.host.timeouts.bodyIdleMs);
+    this.#rate?.add(bytes.length);
     this.#intake.expectMore(bytes, bytes.length);
     if (consumer.flushBody()) return true;
     // Not the client is slow, the origin is: its own deadline runs.
     this.host.wheel.disarm(this.#deadline);
+    this.#rate?.hold();
     this.#pause();
     return false;
   }
 
-  #feedBody(bytes: Buffer): number {
-    if (this.#decoder !== null) return this.#decoder.push(bytes, 0, this.#onChunk);
-    const take = Math.min(this.#remaining, bytes.length);
-    this.#remaining -= take;
-    this.#onChunk(bytes, 0, take);
-    return take;
+  // Of a body that is still to come.
+  #watchRate(): void {
+    if (this.#state !== BODY || this.#responding || this.#consumer === null) return;
+    this.#rate ??= new RateWatch(this.host.wheel, { bytes: 0, count: 0 }, () =>
+      this.#failRequest("REQUEST_TIMEOUT", "the body came too slowly"),
+    );
+    this.#rate.start(this.host.timeouts.bodyRate);
   }
 
   // An answer without the body: when the body has come already, it is passed over.
   #skipParkedBody(): void {
-    const parked = this.#parked;
-    if (parked === null) return;
-    const end = this.#feedBody(parked);
-    const complete = this.#decoder === null ? this.#remaining === 0 : this.#decoder.done;
-    if (end === -1 || !complete) return;
+    const parked = this.#parked.bytes;
+    const body = this.#body;
+    if (parked === null || body === null) return;
+    const end = body.take(parked, this.#onRun);
+    if (end === -1 || !body.isComplete) return;
     this.#state = ANSWER;
-    this.#parked = end === parked.length ? null : Buffer.from(parked.subarray(end));
+    this.#parked.bytes = end === parked.length ? null : Buffer.from(parked.subarray(end));
     this.#intake.giveUp();
   }
 
   #unpark(): boolean {
-    const parked = this.#parked;
+    const parked = this.#parked.take();
     if (parked === null) return true;
-    this.#parked = null;
     this.#intake.unpark();
     return this.#feed(parked);
   }
 
   // What has come of a body that nobody has asked for yet; of a large one no more is read till then.
   #parkBody(rest: Buffer): void {
-    this.#parked = this.#isLent ? this.#intake.park(rest) : rest;
+    this.#parked.setBody(rest);
     if (rest.length > LIMITS.smallBodyBytesMax) this.#pause();
   }
 
   #park(chunk: Buffer): void {
-    this.#parked = this.#parked === null ? this.#keep(chunk) : Buffer.concat([this.#parked, chunk]);
-    if (this.#isParkingFull()) this.#pause();
-  }
-
-  #isParkingFull(): boolean {
-    return this.#parked !== null && this.#parked.length >= LIMITS.pipelinedBytesMax;
+    this.#parked.add(chunk);
+    if (this.#parked.isFull) this.#pause();
   }
 
   #pause(): void {
@@ -439,7 +432,7 @@ export class H1Connection implements Downstream {
   }
 
   #onDeadline(): void {
-    if (this.#state === HEAD && this.#parked !== null) {
+    if (this.#state === HEAD && this.#parked.bytes !== null) {
       this.#refuse("REQUEST_TIMEOUT");
     } else if (this.#state === BODY && !this.#responding && this.#socket.writableLength === 0) {
       this.#failRequest("REQUEST_TIMEOUT", "the body made no progress in time");
@@ -463,7 +456,7 @@ export class H1Connection implements Downstream {
   // The client may still be sending: closing now would answer with a reset, and the reset would
   // destroy the response before it is read (RFC 9112, 9.6).
   #linger(): void {
-    this.#parked = null;
+    this.#parked.bytes = null;
     this.#head = null;
     this.#paused = false;
     this.#finish();
@@ -485,7 +478,8 @@ export class H1Connection implements Downstream {
     this.#state = CLOSED;
     this.host.wheel.remove(this.#deadline);
     this.host.wheel.remove(this.#requestDeadline);
-    this.#parked = null;
+    this.#rate?.close();
+    this.#parked.bytes = null;
     const server = this.#server;
     this.#server = null;
     this.#consumer = null;

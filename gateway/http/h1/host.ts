@@ -4,12 +4,14 @@ import type { ErrorCode } from "../../base/errors.ts";
 import type { ReadBuffers } from "../../base/read-buffers.ts";
 import type { TimerWheel } from "../../base/timer-wheel.ts";
 import type { RequestHead } from "../../wire/request-head.ts";
+import type { BodyRate } from "../body-rate.ts";
 import type { RequestServer } from "../downstream.ts";
 import type { H1Connection } from "./connection.ts";
 
 export type ConnectionTimeouts = {
   readonly headMs: number;
   readonly bodyIdleMs: number;
+  readonly bodyRate: BodyRate;
   readonly idleMs: number;
 };
 

@@ -12,6 +12,7 @@ import type { TimerWheel } from "../../base/timer-wheel.ts";
 import { requestText, responseHeaders } from "../../wire/h2-fields.ts";
 import { parseRequestHead } from "../../wire/request-head.ts";
 import type { RequestHead } from "../../wire/request-head.ts";
+import type { Bodies, BodyRate } from "../body-rate.ts";
 import type { Peer, RequestServer } from "../downstream.ts";
 import { ByteBudget, SecondBudget } from "./flood-watch.ts";
 import type { FloodWatch, Watched } from "./flood-watch.ts";
@@ -24,7 +25,11 @@ export interface H2Host {
   readonly wheel: TimerWheel;
   readonly scheme: "http" | "https";
   readonly floods: FloodWatch;
-  readonly timeouts: { readonly bodyIdleMs: number; readonly idleMs: number };
+  readonly timeouts: {
+    readonly bodyIdleMs: number;
+    readonly bodyRate: BodyRate;
+    readonly idleMs: number;
+  };
   /** Makes the server of a request; the stream then starts it. */
   serveStream(stream: H2Stream, head: RequestHead): RequestServer;
   /** Head and body of the response that refuses a request without a usable head. */
@@ -56,6 +61,7 @@ export class H2Session implements Watched {
   readonly peer: Peer;
   /** What streams tell of their bytes. */
   readonly bytes = new ByteBudget(turnMs());
+  readonly bodies: Bodies = { bytes: 0, count: 0 };
   readonly #host: H2Host;
   readonly #socket: Socket;
   readonly #session: ServerHttp2Session;
@@ -93,6 +99,10 @@ export class H2Session implements Watched {
 
   get bodyIdleMs(): number {
     return this.#host.timeouts.bodyIdleMs;
+  }
+
+  get bodyRate(): BodyRate {
+    return this.#host.timeouts.bodyRate;
   }
 
   /** Takes no further streams; closes when the last one has ended. */

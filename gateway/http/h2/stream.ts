@@ -15,6 +15,8 @@ import {
 } from "../../wire/h2-fields.ts";
 import type { RequestHead } from "../../wire/request-head.ts";
 import type { BodyFraming } from "../../wire/response-head.ts";
+import { RateWatch } from "../body-rate.ts";
+import type { Bodies, BodyRate } from "../body-rate.ts";
 import type { Downstream, Peer, RequestServer } from "../downstream.ts";
 import type { ByteBudget } from "./flood-watch.ts";
 
@@ -26,6 +28,8 @@ export interface H2StreamHost {
   readonly scheme: "http" | "https";
   readonly peer: Peer;
   readonly bodyIdleMs: number;
+  readonly bodyRate: BodyRate;
+  readonly bodies: Bodies;
   readonly bytes: ByteBudget;
 }
 
@@ -38,6 +42,8 @@ export class H2Stream implements Downstream {
   readonly #requestDeadline: Deadline;
   readonly #bodyDeadline: Deadline;
   readonly #stallDeadline: Deadline;
+  /** Made when a body is read. */
+  #rate: RateWatch | null = null;
   #server: RequestServer | null = null;
   #inputEnded: boolean;
   #reading = false;
@@ -55,7 +61,7 @@ export class H2Stream implements Downstream {
     this.#head = head;
     this.#inputEnded = stream.endAfterHeaders;
     this.#requestDeadline = new Deadline(() => this.#server?.onTimeout());
-    this.#bodyDeadline = new Deadline(() => this.#onSlow());
+    this.#bodyDeadline = new Deadline(() => this.#failSlow("the body made no progress in time"));
     this.#stallDeadline = new Deadline(() => this.#onStalled());
     stream.on("error", () => {});
     stream.on("close", () => this.#onClose());
@@ -109,6 +115,7 @@ export class H2Stream implements Downstream {
       this.#stream.additionalHeaders({ ":status": 100 });
     }
     this.#armBody();
+    this.#watchRate();
     this.#stream.on("data", (chunk: Buffer) => this.#onData(chunk));
     this.#stream.on("end", () => this.#onInputEnd());
   }
@@ -116,6 +123,7 @@ export class H2Stream implements Downstream {
   resumeBody(): void {
     if (!this.#reading || !this.#stream.isPaused()) return;
     this.#armBody();
+    this.#rate?.resume();
     this.#stream.resume();
   }
 
@@ -130,6 +138,7 @@ export class H2Stream implements Downstream {
   }
 
   sendHead(text: string, framing: BodyFraming): void {
+    this.#rate?.stop();
     if (!this.#isOpen) return;
     this.#isTunnel = framing === "tunnel";
     const headers = this.#isTunnel ? tunnelHeaders(text) : responseHeaders(text);
@@ -193,6 +202,7 @@ export class H2Stream implements Downstream {
   #onData(chunk: Buffer): void {
     beginTurn();
     this.#host.bytes.body(chunk.length);
+    this.#rate?.add(chunk.length);
     const server = this.#server;
     if (server === null) return;
     server.onBody(chunk, 0, chunk.length);
@@ -219,6 +229,7 @@ export class H2Stream implements Downstream {
       this.#armBody();
     } else {
       this.#host.wheel.disarm(this.#bodyDeadline);
+      this.#rate?.hold();
       this.#stream.pause();
     }
   }
@@ -230,6 +241,7 @@ export class H2Stream implements Downstream {
     if (!this.#isOpen) return;
     this.#inputEnded = true;
     this.#host.wheel.disarm(this.#bodyDeadline);
+    this.#rate?.stop();
     this.#server?.onBodyEnd();
   }
 
@@ -237,8 +249,15 @@ export class H2Stream implements Downstream {
     if (!this.#isTunnel) this.#host.wheel.arm(this.#bodyDeadline, turnMs(), this.#host.bodyIdleMs);
   }
 
-  #onSlow(): void {
-    this.#server?.onRequestFailed("REQUEST_TIMEOUT", "the body made no progress in time");
+  #watchRate(): void {
+    if (this.#isTunnel || this.#stream.headersSent) return;
+    const { wheel, bodies, bodyRate } = this.#host;
+    this.#rate = new RateWatch(wheel, bodies, () => this.#failSlow("the body came too slowly"));
+    this.#rate.start(bodyRate);
+  }
+
+  #failSlow(detail: string): void {
+    this.#server?.onRequestFailed("REQUEST_TIMEOUT", detail);
   }
 
   #armStall(): void {
@@ -261,6 +280,7 @@ export class H2Stream implements Downstream {
     this.#host.wheel.remove(this.#requestDeadline);
     this.#host.wheel.remove(this.#bodyDeadline);
     this.#host.wheel.remove(this.#stallDeadline);
+    this.#rate?.close();
     if (!this.#inputEnded) this.#host.bytes.unread();
     const server = this.#server;
     this.#server = null;

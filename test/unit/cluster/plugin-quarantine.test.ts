@@ -8,6 +8,7 @@ import { LIMITS } from "../../../gateway/base/limits.ts";
 import { createLog } from "../../../gateway/base/log.ts";
 import { PluginQuarantine } from "../../../gateway/cluster/plugin-quarantine.ts";
 import { PluginRegistry } from "../../../gateway/cluster/plugin-registry.ts";
+import type { PluginEntry } from "../../../gateway/cluster/plugin-registry.ts";
 
 function setup(t: TestContext) {
   t.mock.timers.enable({ apis: ["setTimeout", "Date"] });
@@ -17,14 +18,22 @@ function setup(t: TestContext) {
     rebind: async () => void (rebinds += 1),
   });
   const registry = new PluginRegistry([
-    { name: "p", current: "3.0.0", history: ["1.0.0", "2.0.0"], versions: [] },
-    { name: "q", current: "1.0.0", history: [], versions: [] },
-  ]);
+    entryOf("p", ["1.0.0", "1.5.0", "2.0.0", "3.0.0"]),
+    entryOf("q", ["1.0.0"]),
+  ]).withRetired("p", "1.5.0", "2026-01-01T00:00:00.000Z");
   const current = (name: string) => quarantine.serving(registry).entry(name)?.current;
   return { quarantine, current, rebinds: () => rebinds };
 }
 
-test("the newest version that is not set aside serves", (t) => {
+// Each of its versions was current, the last one is.
+function entryOf(name: string, numbers: readonly string[]): PluginEntry {
+  const facts = { digest: "", sizeBytes: 0, exports: [], manifest: null, createdAt: "" };
+  const versions = numbers.map((version) => ({ version, ...facts, signature: null }));
+  const [current = "", ...history] = [...numbers].reverse();
+  return { name, current, history: history.reverse(), versions: versions.reverse(), retired: [] };
+}
+
+test("the newest version that is neither set aside nor retired serves", (t) => {
   const { quarantine, current, rebinds } = setup(t);
   quarantine.add("p", "3.0.0", "deadline");
   assert.equal(current("p"), "2.0.0");

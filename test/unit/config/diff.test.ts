@@ -6,7 +6,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
-import { diffConfigs, formatDiff } from "../../../gateway/config/diff.ts";
+import { diffConfigs, diffResolved, formatDiff } from "../../../gateway/config/diff.ts";
+import type { Resolved } from "../../../gateway/config/diff.ts";
 import type { DiffLine } from "../../../gateway/config/fault.ts";
 import { pointerSteps } from "../../../gateway/config/fault-list.ts";
 import type { Config } from "../../../gateway/config/schema.ts";
@@ -228,3 +229,31 @@ function withNewLast(value: Json | undefined, before: Json | undefined): Json | 
     Object.entries(value).map(([key, child]) => [key, withNewLast(child, own(key)) as Json]),
   );
 }
+
+test("a range that stayed and came to another version is a line; one that is new is none", () => {
+  const routed = (...versions: (string | undefined)[]): Config => ({
+    routes: versions.map((version, i) => ({
+      name: `r/${i}`,
+      plugins: [{ plugin: "other" }, { plugin: "authz", version }],
+    })),
+  });
+  const shown = (before: Resolved, after: Resolved) =>
+    formatDiff(diffResolved(before, after), { color: false });
+  const old = { config: routed("^1.2", "^1.2", "1.2.0"), resolution: { "authz@^1.2": "1.2.9" } };
+  const moved = { ...old, resolution: { "authz@^1.2": "1.2.10" } };
+  assert.equal(shown(old, old), "");
+  assert.equal(
+    shown(old, moved),
+    "~ /routes/r~10/plugins/1/version: ^1.2 (1.2.9 -> 1.2.10)\n" +
+      "~ /routes/r~11/plugins/1/version: ^1.2 (1.2.9 -> 1.2.10)\n",
+  );
+  const next = { config: routed("~1.2", "^1.2", "^1.2"), resolution: { "authz@^1.2": "1.2.10" } };
+  assert.equal(
+    shown(old, next),
+    '~ /routes/r~10/plugins/1/version: "^1.2" -> "~1.2"\n' +
+      '~ /routes/r~12/plugins/1/version: "1.2.0" -> "^1.2"\n' +
+      "~ /routes/r~11/plugins/1/version: ^1.2 (1.2.9 -> 1.2.10)\n",
+  );
+  // One that nothing satisfied at a start, and something does now.
+  assert.match(shown({ ...old, resolution: {} }, old), /: \^1\.2 \(none -> 1\.2\.9\)\n/);
+});

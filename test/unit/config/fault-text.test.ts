@@ -32,7 +32,7 @@ test("a fault says where, what, the line with a mark, the pointer, what is allow
           ^
   at /routes/0/nmae
   allowed: name, match, priority, plugins, upstream, redirect, respond, rewrite, request_headers, ` +
-      `response_headers, body_bytes_max, timeout_ms, websocket, forward_client_cert, server_timing, retries
+      `response_headers, body_bytes_max, timeout_ms, websocket, forward_client_cert, server_timing, record, retries
   did you mean name?
 
 a.yaml: error[unknown_key]: the key is not known here

@@ -31,8 +31,17 @@ export function makeContext(files: MadeFiles = {}): CheckContext {
   );
   return {
     plugins: new Map([
-      ["geo-block", new Set(["1.0.0", "1.2.0"])],
-      ["tenant-header", new Set(["0.3.0"])],
+      [
+        "geo-block",
+        {
+          current: "1.2.0",
+          versions: new Map([
+            ["1.0.0", null],
+            ["1.2.0", null],
+          ]),
+        },
+      ],
+      ["tenant-header", { current: "0.3.0", versions: new Map([["0.3.0", null]]) }],
     ]),
     env: {
       GOOD_HASH,

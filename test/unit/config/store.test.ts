@@ -70,12 +70,33 @@ test("revisions are numbered from 1, read as written, listed newest first, and s
   assert.deepEqual([first.revision, second.revision], [1, 2]);
   assert.ok(Math.abs(Date.parse(second.at) - Date.now()) < 60_000);
   for (const one of [store, await openStore(dataDir)]) {
-    assert.deepEqual(await one.current(), { ...second, config: configOf(2) });
-    assert.deepEqual(await one.read(1), { ...first, config: configOf(1) });
+    assert.deepEqual(await one.current(), { ...second, config: configOf(2), resolution: {} });
+    assert.deepEqual(await one.read(1), { ...first, config: configOf(1), resolution: {} });
     assert.deepEqual(await one.list(), [second, first]);
     for (const unknown of [0, 3, -1, 1.5, NaN]) assert.equal(await one.read(unknown), null);
     assert.deepEqual(one.notes, []);
   }
+});
+
+test("what ranges came to is kept beside the configuration, under its checksum", async (t) => {
+  const dataDir = scratch(t);
+  const resolution = { "authz@^1.2": "1.2.9" };
+  const entry = { config: configOf(1), actor: "me", message: "" };
+  await (await openStore(dataDir)).append({ ...entry, resolution });
+  assert.deepEqual((await (await openStore(dataDir)).current())?.resolution, resolution);
+  const file = path.join(dataDir, "revisions", "1.json");
+  const text = fs.readFileSync(file, "utf8");
+  assert.ok(text.includes('"versions":{"authz@^1.2":"1.2.9"}'), text);
+  fs.writeFileSync(file, text.replace("1.2.9", "1.2.8"));
+  assert.equal(await (await openStore(dataDir)).read(1), null);
+});
+
+test("revisions are found by what is in them, damaged ones are not", async (t) => {
+  const { dataDir, folder } = await threeRevisions(t);
+  fs.writeFileSync(path.join(folder, "2.json"), "{}");
+  const store = await openStore(dataDir);
+  assert.deepEqual(await store.numbersOf(() => true), [3, 1]);
+  assert.deepEqual(await store.numbersOf(({ config }) => config.drain_ms === 1), [1]);
 });
 
 test("only the owner may read what may hold secrets", async (t) => {

@@ -34,6 +34,7 @@ const UPLOAD_CODES: Readonly<Record<SandboxErrorCode, true>> = {
   missing_export: true,
   init_failed: true,
   bad_manifest: true,
+  bad_config_schema: true,
   hash_mismatch: true,
   module_missing: true,
 };

@@ -16,6 +16,7 @@ const FACTS = {
   revision: 7,
   generation: 9,
   startedAtS: 1_700_000_000,
+  rollouts: [],
 };
 
 type Parsed = { samples: Map<string, number>; types: Map<string, string> };
