@@ -36,6 +36,8 @@ export type Admitted = {
   readonly types: readonly FunctionType[];
   /** Type indices of all functions, imported ones first. */
   readonly functions: readonly number[];
+  /** Types of the mutable globals, null for each of the others, in order. */
+  readonly globals: readonly (number | null)[];
   /** Memory and table sections with their maxima clamped, in order. */
   readonly patches: readonly Patch[];
 };
@@ -121,6 +123,7 @@ class Scan {
   readonly #types: FunctionType[] = [];
   // Type indices of all functions, imported ones first.
   readonly #functions: number[] = [];
+  readonly #globals: (number | null)[] = [];
   readonly #imports: string[] = [];
   readonly #exports = new Map<string, FunctionType>();
   readonly #otherExports = new Map<string, string>();
@@ -144,6 +147,7 @@ class Scan {
       manifest: this.#manifest,
       types: this.#types,
       functions: this.#functions,
+      globals: this.#globals,
       patches: this.#patches,
     };
   }
@@ -279,9 +283,10 @@ class Scan {
   #globalSection(reader: Reader): void {
     const count = this.#count(reader, "a number of globals", GLOBALS_MAX);
     for (let i = 0; i < count; i++) {
-      readValueType(reader);
+      const type = readValueType(reader);
       const flags = reader.u8();
       if ((flags & 2) !== 0) denyFeature("threads (a shared global)", reader.pos - 1);
+      this.#globals.push(flags === 1 ? type : null);
       walkConstant(reader);
     }
   }

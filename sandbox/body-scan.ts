@@ -74,6 +74,8 @@ export class BodyScan {
   calls = false;
   /** True when it touches vectors, whose operands take twice the room. */
   vectors = false;
+  /** True when any body until now writes to tables, or drops segments: state that nobody can bring back. */
+  leavesTraces = false;
 
   readonly #shape: ModuleShape;
   #frames = new Int32Array(16 * FRAME_FIELDS);
@@ -124,6 +126,7 @@ export class BodyScan {
 
   #instruction(reader: Reader, opcode: number, pos: number): void {
     if (opcode >= 0x20 && opcode < 0xfc) {
+      if (opcode === 0x26) this.leavesTraces = true;
       this.#spend(opcode === 0x40 ? MEMORY_GROW_COST : FUEL[opcode], pos);
       this.#height += STACK_DELTA[opcode];
       if (hasImmediate(opcode)) skipImmediate(reader, opcode);
@@ -188,7 +191,10 @@ export class BodyScan {
     if (opcode === 8 || opcode === 10 || opcode === 11) this.#place(CHARGE_BYTES, pos);
     if (opcode === 12 || opcode === 14 || opcode === 15 || opcode === 17) {
       this.#place(CHARGE_ENTRIES, pos);
+      this.leavesTraces = true;
     }
+    // data.drop, elem.drop
+    if (opcode === 9 || opcode === 13) this.leavesTraces = true;
     this.#height += miscellaneousDelta(opcode);
     reader.pos = pos + 1;
     skipImmediate(reader, 0xfc);

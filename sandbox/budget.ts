@@ -11,10 +11,12 @@ import { FUEL_EXPORT, REFUEL_EXPORT, STACK_EXPORT } from "./meter.ts";
 export const FUEL_SLICE = 131_072;
 
 /**
- * The most that a first slice counts for. What takes longer was not running, and what others took
- * before the first look is not known otherwise. No slice of code is known to take half of it.
+ * The most that counts of what was before the first look at what others took. What takes longer was not
+ * running, and no slice of code is known to take half of it.
  */
-const FIRST_SLICE_MS_MAX = 2;
+const UNKNOWN_MS_MAX = 2;
+/** A look at what others took costs some 10 us: a call that is shorter goes without. */
+const SHORT_MS = 0.5;
 /**
  * Whatever a call was doing, it ends at this multiple of what it may use. Far beyond it: a thread that
  * waits for a CPU holds nobody up but itself, and an innocent call is not to be failed for that.
@@ -32,6 +34,7 @@ export class Budget {
   // What others took of the thread's time: up to the last suspension, and the kernel's count since.
   #delayedMs = 0;
   #delayBeganMs = 0;
+  #isDelayKnown = false;
   #suspendedMs = 0;
   #suspendedAtMs = 0;
   #isSuspended = false;
@@ -65,6 +68,7 @@ export class Budget {
     this.#slices = 0;
     this.#beganMs = performance.now();
     this.#delayedMs = 0;
+    this.#isDelayKnown = false;
     this.#suspendedMs = 0;
     this.#isSuspended = false;
     this.#fuel!.value = FUEL_SLICE;
@@ -72,7 +76,7 @@ export class Budget {
 
   /** The guest waits from now on; answers how many ms it may. */
   suspend(): number {
-    if (this.#slices > 0) this.#delayedMs += runDelayMs() - this.#delayBeganMs;
+    if (this.#isDelayKnown) this.#delayedMs += runDelayMs() - this.#delayBeganMs;
     this.#suspendedAtMs = performance.now();
     this.#isSuspended = true;
     return Math.max(0, this.#asyncMsMax - this.#suspendedMs);
@@ -84,7 +88,7 @@ export class Budget {
     const waitedMs = performance.now() - this.#suspendedAtMs;
     this.#suspendedMs += waitedMs;
     this.#beganMs += waitedMs;
-    if (this.#slices > 0) this.#delayBeganMs = runDelayMs();
+    if (this.#isDelayKnown) this.#delayBeganMs = runDelayMs();
   }
 
   /** Units of fuel that the last call has used. */
@@ -100,10 +104,11 @@ export class Budget {
       throw new Halt("stack", why);
     }
     const nowMs = performance.now();
-    // Most calls end within their first slice and never look.
-    if (this.#slices === 0) {
-      this.#beganMs = Math.max(this.#beganMs, nowMs - FIRST_SLICE_MS_MAX);
+    // Most calls end within their first slice and never come here.
+    if (!this.#isDelayKnown && nowMs - this.#beganMs > SHORT_MS) {
+      this.#beganMs = Math.max(this.#beganMs, nowMs - UNKNOWN_MS_MAX);
       this.#delayBeganMs = runDelayMs();
+      this.#isDelayKnown = true;
     }
     this.#slices += 1;
     const ranMs = nowMs - this.#beganMs;

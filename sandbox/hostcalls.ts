@@ -47,6 +47,12 @@ export class Variables {
     return true;
   }
 
+  /** As new. */
+  clear(): void {
+    this.#values.clear();
+    this.#bytes = 0;
+  }
+
   delete(name: string): void {
     this.#bytes -= this.#cost(name);
     if (this.#values.delete(name)) this.changed = true;

@@ -17,6 +17,7 @@ import {
 } from "./imports.ts";
 import type { Kernel } from "./kernel.ts";
 import { START_EXPORT } from "./meter.ts";
+import { Snapshot } from "./snapshot.ts";
 import type { BorderFunction, GuestObserver } from "./observer.ts";
 import { bindWasi } from "./wasi.ts";
 
@@ -48,6 +49,8 @@ export type InstanceOptions<C> = GuestOptions<C> & {
   readonly imports: readonly WebAssembly.ImportDescriptor[];
   readonly hostFunctions: ReadonlyMap<string, HostFunction<C>>;
   readonly state: HostState;
+  /** No call may see anything of another: its state is brought back, where that can be done. */
+  readonly isFresh: boolean;
   /** Whose `refuel` the kernel has. */
   readonly budget: Budget;
   readonly observer: GuestObserver | null;
@@ -78,6 +81,7 @@ export class Instance<C> {
   #buffer: ArrayBuffer | null = null;
   #calls = 0;
   #broken = false;
+  #snapshot: Snapshot | null = null;
 
   constructor(options: InstanceOptions<C>) {
     this.#options = options;
@@ -165,6 +169,13 @@ export class Instance<C> {
     return this.#buffer.byteLength <= this.#firstBytes * 2;
   }
 
+  /** Makes it as it was before its first call; false when only a new one is. */
+  restore(): boolean {
+    if (!this.reusable || this.#snapshot?.restore() !== true) return false;
+    this.#options.state.variables.clear();
+    return true;
+  }
+
   #promising(name: string): () => Promise<unknown> {
     const entry = this.#entry(name);
     let promising = this.#suspendable.get(name);
@@ -230,6 +241,7 @@ export class Instance<C> {
     if (guest.kernel.hasError) {
       throw new Halt("guest_error", guest.kernel.error(DETAIL_CHARS_MAX));
     }
+    if (this.#options.isFresh) this.#snapshot = Snapshot.take(exports);
     guest.ready = true;
   }
 

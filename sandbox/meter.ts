@@ -21,12 +21,25 @@ export const STACK_EXPORT = "sallyport:stack";
 export const REFUEL_EXPORT = "sallyport:refuel";
 /** The module's start function, which the host calls under limits. */
 export const START_EXPORT = "sallyport:start";
+/** There when memory and mutable globals are all the state that an instance has; see snapshot.ts. */
+export const RESTORE_EXPORT = "sallyport:restore";
+/** The memory, whether or not the module exports it. */
+export const MEMORY_EXPORT = "sallyport:memory";
+/** Each mutable global, with its number behind it. */
+export const KEPT_EXPORT = "sallyport:kept:";
+/** With more of them an instance is made anew. */
+const KEPT_MAX = 64;
+const KEPT_TYPES: readonly (number | null)[] = [0x7f, 0x7e, 0x7d, 0x7c];
+
+type Exported = [name: string, kind: number, index: number];
 
 export type MeterOptions = {
   readonly types: readonly FunctionType[];
   /** Type indices of all functions, imported ones first. */
   readonly functions: readonly number[];
   readonly importedFunctions: number;
+  /** Types of the mutable globals, null for each of the others. */
+  readonly globals: readonly (number | null)[];
   /** Gets, for each run of instructions kept, its place in the result, in the input, and its length. */
   readonly onKept?: (to: number, from: number, length: number) => void;
 };
@@ -34,13 +47,14 @@ export type MeterOptions = {
 const TYPE = 1;
 const FUNCTION = 3;
 const TABLE = 4;
+const MEMORY = 5;
 const GLOBAL = 6;
 const EXPORT = 7;
 const START = 8;
 const CODE = 10;
 const CUSTOM = 0;
 // In the order of a module; the data count comes before the code it is about.
-const ORDER = [TYPE, 2, FUNCTION, TABLE, 5, GLOBAL, EXPORT, 9, 12, CODE, 11];
+const ORDER = [TYPE, 2, FUNCTION, TABLE, MEMORY, GLOBAL, EXPORT, 9, 12, CODE, 11];
 
 const VALUE_TYPES: Readonly<Record<string, number>> = {
   i32: 0x7f,
@@ -193,15 +207,27 @@ class Meter {
     }
   }
 
-  #exports(): [name: string, kind: number, index: number][] {
-    const exports: [string, number, number][] = [
+  #exports(): Exported[] {
+    const exports: Exported[] = [
       [FUEL_EXPORT, 3, this.#fuel],
       [STACK_EXPORT, 3, this.#stack],
       [REFUEL_EXPORT, 1, this.#table],
     ];
     const start = this.#sections.get(START);
     if (start !== undefined) exports.push([START_EXPORT, 0, start.u32()]);
-    return exports;
+    return [...exports, ...this.#stateExports()];
+  }
+
+  #stateExports(): Exported[] {
+    const { globals } = this.#options;
+    const kept = globals.flatMap((type, index) => (type === null ? [] : index));
+    const isPlain = kept.every((index) => KEPT_TYPES.includes(globals[index]));
+    if (this.#scan.leavesTraces || !isPlain || kept.length > KEPT_MAX) return [];
+    return [
+      [RESTORE_EXPORT, 3, this.#fuel],
+      ...(this.#countOf(MEMORY) === 0 ? [] : [[MEMORY_EXPORT, 2, 0] satisfies Exported]),
+      ...kept.map((index): Exported => [`${KEPT_EXPORT}${index}`, 3, index]),
+    ];
   }
 
   // Writes a section with `added` entries more than it had.

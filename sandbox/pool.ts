@@ -1,6 +1,6 @@
 // The instances of one plugin version in one worker. Calls are synchronous, so more than one
 // instance is in use only when a host function calls a guest again. An instance that threw is never
-// used again, and with `fresh` isolation none is used twice.
+// used again; with `fresh` isolation one is used again only as it was before its first call.
 
 import { RESERVED_EXPORT_PREFIX } from "./admit.ts";
 import { Budget } from "./budget.ts";
@@ -138,7 +138,8 @@ export class GuestPool<C> {
   #giveBack(instance: Instance<C>): void {
     this.#busy -= 1;
     if (this.#closed) return;
-    if (this.#options.isolation === "reuse" && instance.reusable) this.#idle.push(instance);
+    const isReady = this.#options.isolation === "reuse" ? instance.reusable : instance.restore();
+    if (isReady) this.#idle.push(instance);
     else if (instance.endedWell)
       this.#spares.push({ kernel: instance.kernel, budget: instance.budget });
   }
@@ -170,6 +171,7 @@ export class GuestPool<C> {
       kernel,
       budget,
       state: { config, variables },
+      isFresh: isolation === "fresh",
       log,
       logLevel: logLevel ?? "info",
       observer,

@@ -79,6 +79,7 @@ export function prepareModule(bytes: Uint8Array, options: PrepareOptions): Prepa
     types: admitted.types,
     functions: admitted.functions,
     importedFunctions: admitted.imports.length,
+    globals: admitted.globals,
     ...(options.onKept === undefined ? {} : { onKept: options.onKept }),
   });
   assertValid(prepared);

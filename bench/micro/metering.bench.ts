@@ -91,8 +91,8 @@ function admit(bytes: Uint8Array): ReturnType<typeof admitModule> {
 }
 
 function meter(bytes: Uint8Array): Uint8Array {
-  const { types, functions, imports } = admit(bytes);
-  return meterModule(bytes, { types, functions, importedFunctions: imports.length });
+  const { types, functions, globals, imports } = admit(bytes);
+  return meterModule(bytes, { types, functions, globals, importedFunctions: imports.length });
 }
 
 function fastest(rounds: number, ...runs: (() => void)[]): number[] {

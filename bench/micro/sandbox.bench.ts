@@ -3,9 +3,10 @@
 // Run: node bench/micro/sandbox.bench.ts
 //
 // What is measured: the pool alone, with the gateway's host functions and a real exchange. `small` is
-// one policy in both SDKs (path, two headers, a claim, then a header); the others are the example
-// plugins with the configuration and the request of one of their golden cases. Rounds interleave, so
-// that a slow moment of the machine falls on all rows; the clock is read once for 20 calls.
+// one policy in both SDKs (path, two headers, a claim, then a header), also with an instance for each
+// call (fresh); the others are the example plugins with the configuration and the request of one of their
+// golden cases. Rounds interleave, so that a slow moment of the machine falls on all rows; the clock is
+// read once for 20 calls.
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -47,14 +48,19 @@ const SMALL: GoldenCase = {
 
 type Row = { readonly name: string; readonly call: () => void; readonly micros: number[] };
 
-async function makeRow(name: string, bytes: Uint8Array, golden: GoldenCase): Promise<Row> {
+async function makeRow(
+  name: string,
+  bytes: Uint8Array,
+  golden: GoldenCase,
+  isolation: "reuse" | "fresh" = "reuse",
+): Promise<Row> {
   const { module } = await admit(bytes);
   const pool = new GuestPool<CallContext>({
     module,
     limits: { ...DEFAULT_SANDBOX_LIMITS, cpuMsMax: 1_000 },
     hostFunctions: HOST_FUNCTIONS,
     config: configTexts(golden.config ?? {}),
-    isolation: "reuse",
+    isolation,
     log: () => {},
   });
   // A case may stand in the past; what is measured is the same.
@@ -102,12 +108,15 @@ function tell({ name, micros }: Row): void {
   );
 }
 
-const rows = [
-  await makeRow("small, AssemblyScript", await compileAssemblyScript("sdk/small.ts"), SMALL),
-];
+const rows: Row[] = [];
+async function addSmall(language: string, bytes: Uint8Array): Promise<void> {
+  rows.push(await makeRow(`small, ${language}`, bytes, SMALL));
+  rows.push(await makeRow(`small, ${language}, fresh`, bytes, SMALL, "fresh"));
+}
+await addSmall("AssemblyScript", await compileAssemblyScript("sdk/small.ts"));
 const rustc = findRustc();
 if (rustc === null) console.log("small, Rust: skipped, there is no rustc for Wasm");
-else rows.push(await makeRow("small, Rust", compileRust(rustc, "sdk/small.rs"), SMALL));
+else await addSmall("Rust", compileRust(rustc, "sdk/small.rs"));
 for (const [plugin, module, file] of EXAMPLES) {
   const golden = readCase(join(SOURCES, plugin, "cases", file));
   rows.push(await makeRow(plugin, readFileSync(join(SOURCES, module)), golden));

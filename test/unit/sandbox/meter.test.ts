@@ -441,5 +441,10 @@ test("prepared bytes cannot be prepared again: their exports are reserved", () =
 
 test("a module with no sections at all has its counters", () => {
   const { exports } = openMetered(meter(""));
-  assert.deepEqual(Object.keys(exports), ["sallyport:fuel", "sallyport:stack", "sallyport:refuel"]);
+  assert.deepEqual(Object.keys(exports), [
+    "sallyport:fuel",
+    "sallyport:stack",
+    "sallyport:refuel",
+    "sallyport:restore",
+  ]);
 });
