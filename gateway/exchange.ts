@@ -25,6 +25,13 @@ export class ResponseEdits extends Map<string, string | null> {
     return super.set(name, value);
   }
 
+  copy(): ResponseEdits {
+    const copy = new ResponseEdits();
+    for (const [name, value] of this) copy.set(name, value);
+    copy.added.push(...this.added);
+    return copy;
+  }
+
   /** The values of this lower-case name's lines after the edits, given those before them. */
   valuesOf(name: string, original: readonly string[]): readonly string[] {
     const edited = this.get(name);
@@ -136,6 +143,20 @@ export class Exchange {
     this.tls = fields.tls;
     this.traceparent = fields.traceparent;
     this.startedMs = fields.startedMs;
+  }
+
+  /** As policies see it now, for who looks at it later: none of what they change of it is shared. */
+  copy(): Exchange {
+    const copy = new Exchange(this);
+    copy.routeName = this.routeName;
+    copy.params = this.params;
+    copy.consumer = this.consumer;
+    copy.claims = this.claims;
+    copy.requestEdits = this.requestEdits && new Map(this.requestEdits);
+    copy.responseEdits = this.responseEdits && this.responseEdits.copy();
+    copy.values = this.values && new Map(this.values);
+    copy.body = this.body;
+    return copy;
   }
 
   /**

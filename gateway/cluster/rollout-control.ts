@@ -75,6 +75,11 @@ export class RolloutControl implements RolloutsControl {
 
   constructor(parts: RolloutControlParts) {
     this.#parts = parts;
+    for (const rollout of parts.rollouts.rollouts.filter(life.isActive)) {
+      const { route, plugin, stable, candidate, mode } = rollout;
+      const facts = { route, plugin, stable, candidate, mode, weight: life.weightOf(rollout) };
+      parts.log.info("a rollout goes on from its last step, and counts anew", facts);
+    }
     this.#schedule();
   }
 

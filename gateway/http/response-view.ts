@@ -16,6 +16,8 @@ abstract class EditedView implements ResponseView {
     this.exchange = exchange;
   }
 
+  abstract at(exchange: Exchange): ResponseView;
+
   /** The first line's value, without the edits. */
   protected abstract first(name: string): string | null;
   protected abstract all(name: string): string[];
@@ -66,6 +68,10 @@ export class HeadView extends EditedView {
     this.#head = head;
   }
 
+  at(exchange: Exchange): ResponseView {
+    return new HeadView(this.#head, exchange);
+  }
+
   protected first(name: string): string | null {
     return this.#head.get(name);
   }
@@ -90,6 +96,10 @@ export class LocalView extends EditedView {
     super(exchange);
     this.status = response.status;
     this.#response = response;
+  }
+
+  at(exchange: Exchange): ResponseView {
+    return new LocalView(this.#response, exchange);
   }
 
   protected first(name: string): string | null {

@@ -126,11 +126,16 @@ export class VersionSplit implements Plugin {
   #choose(split: RouteSplit, exchange: Exchange): Arm {
     const chosen = exchange.choices?.get(this);
     if (chosen !== undefined) return chosen as Arm;
+    const wanted = exchange.head.get(OVERRIDE_HEADER);
+    const mayChoose = wanted !== null && this.#mayOverride(exchange.head.get(OVERRIDE_KEY_HEADER));
+    const isCandidate = isInShare(split.salt, callerOf(split.sticky, exchange), split.weight);
     const arm =
-      this.#overridden(split, exchange) ??
-      (isInShare(split.salt, callerOf(split.sticky, exchange), split.weight)
-        ? split.candidate
-        : split.stable);
+      (mayChoose ? armOf(wanted, split) : null) ?? (isCandidate ? split.candidate : split.stable);
+    if (mayChoose) {
+      // Who may choose is told what was chosen: a misspelt wish would pass for the other version.
+      const { name, version } = arm.plugin;
+      exchange.addResponseHeader(OVERRIDE_HEADER, `${name}=${version}`);
+    }
     this.#remember(exchange, arm);
     return arm;
   }
@@ -139,23 +144,21 @@ export class VersionSplit implements Plugin {
     (exchange.choices ??= new Map()).set(this, arm);
   }
 
-  #overridden({ stable, candidate }: RouteSplit, { head }: Exchange): Arm | null {
-    const wanted = head.get(OVERRIDE_HEADER);
-    if (wanted === null || !this.#mayOverride(head.get(OVERRIDE_KEY_HEADER))) return null;
-    const arms = [stable, candidate];
-    for (const choice of wanted.split(",", 32)) {
-      const [name, version] = choice.trim().split("=", 2);
-      const arm = arms.find(({ plugin }) => plugin.name === name && plugin.version === version);
-      if (arm !== undefined) return arm;
-    }
-    return null;
-  }
-
   #mayOverride(key: string | null): boolean {
     if (key === null) return false;
     const digest = createHash("sha256").update(key).digest();
     return this.#options.overrideKeys.some((known) => timingSafeEqual(known, digest));
   }
+}
+
+function armOf(wanted: string, { stable, candidate }: RouteSplit): Arm | null {
+  const arms = [stable, candidate];
+  for (const choice of wanted.split(",", 32)) {
+    const [name, version] = choice.trim().split("=", 2);
+    const arm = arms.find(({ plugin }) => plugin.name === name && plugin.version === version);
+    if (arm !== undefined) return arm;
+  }
+  return null;
 }
 
 function ask(plugin: Plugin, exchange: Exchange): Verdict | Promise<Verdict> {

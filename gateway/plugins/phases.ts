@@ -13,6 +13,8 @@ export type ResponseView = {
   values(name: string): readonly string[];
   /** The lower-case names of all headers, as edited so far; one that was removed may be among them. */
   names(): Iterable<string>;
+  /** The same response with the edits of a copied exchange. */
+  at(exchange: Exchange): ResponseView;
   /** Replaces all lines of this name. */
   set(name: string, value: string): void;
   /** Makes one line of all, with `value` as the last element of its list. */

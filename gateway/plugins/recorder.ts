@@ -9,6 +9,9 @@ import type { Witness, Witnessed } from "./witness.ts";
 
 /** All that one route keeps in one worker. */
 const BYTES_MAX = 8 * 1024 * 1024;
+/** Calls that are written down together, and how long the first of them waits. */
+const FRESH_MAX = 32;
+const FRESH_MS = 50;
 
 export type RecorderOptions = {
   readonly recordsMax: number;
@@ -28,6 +31,9 @@ export class Recorder {
   #options: RecorderOptions;
   readonly #records: CallRecord[] = [];
   #bytes = 0;
+  // What has not been written down yet: no request waits for that.
+  #fresh: (Omit<CallRecord, "data"> & { readonly witnessed: Witnessed })[] = [];
+  #timer: NodeJS.Timeout | null = null;
 
   constructor(options: RecorderOptions) {
     this.#options = options;
@@ -40,16 +46,27 @@ export class Recorder {
   }
 
   add(witnessed: Witnessed, plugin: string, version: string): void {
-    const { redaction, body } = this.#options;
-    const data = serialize(redactWitnessed(witnessed, redaction, { body }));
-    this.#records.push({ plugin, version, data });
-    this.#bytes += data.length;
-    this.#drop();
+    this.#fresh.push({ witnessed, plugin, version });
+    if (this.#fresh.length >= FRESH_MAX) this.#write();
+    else this.#timer ??= setTimeout(() => this.#write(), FRESH_MS).unref();
   }
 
   /** The latest last. */
   list(): readonly CallRecord[] {
+    this.#write();
     return this.#records;
+  }
+
+  #write(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    const { redaction, body } = this.#options;
+    for (const { witnessed, plugin, version } of this.#fresh.splice(0)) {
+      const data = serialize(redactWitnessed(witnessed, redaction, { body }));
+      this.#records.push({ plugin, version, data });
+      this.#bytes += data.length;
+    }
+    this.#drop();
   }
 
   #drop(): void {

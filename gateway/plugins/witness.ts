@@ -21,7 +21,10 @@ export type Witnessed = {
   readonly phase: "on_request" | "on_response";
   /** Milliseconds since the epoch. */
   readonly atMs: number;
+  /** Made when it is first looked at: the request is not to wait for it. */
   readonly context: ContextData;
+  /** What of the request's body it may show at most. */
+  readonly bodyBytes: number;
   /** Answers of host functions, as far as they were asked. */
   readonly calls: readonly HostCall[];
   readonly said: Said;
@@ -58,7 +61,7 @@ export class Sighting {
   readonly #exchange: Exchange;
   readonly #phase: Witnessed["phase"];
   readonly #atMs = Date.now();
-  readonly #context: ContextData;
+  readonly #shown: Watched;
   readonly #calls: HostCall[] = [];
 
   /** What the plugin is about to see, before it can change anything of it. */
@@ -66,7 +69,8 @@ export class Sighting {
     this.#witnesses = witnesses;
     this.#exchange = exchange;
     this.#phase = response === null ? "on_request" : "on_response";
-    this.#context = contextData({ exchange, response, grants });
+    const copy = exchange.copy();
+    this.#shown = { exchange: copy, response: response?.at(copy) ?? null, grants };
   }
 
   /** The same grants, watched. */
@@ -76,8 +80,18 @@ export class Sighting {
 
   /** Tells what it came to. */
   end(said: Said, version: string): void {
-    const seen = { phase: this.#phase, atMs: this.#atMs, context: this.#context };
-    const witnessed = { ...seen, calls: this.#calls, said };
+    const shown = this.#shown;
+    let context: ContextData | null = null;
+    const witnessed: Witnessed = {
+      phase: this.#phase,
+      atMs: this.#atMs,
+      get context() {
+        return (context ??= contextData(shown));
+      },
+      bodyBytes: Math.min(shown.exchange.body?.bytes.length ?? 0, shown.grants.body ?? 0),
+      calls: this.#calls,
+      said,
+    };
     for (const witness of this.#witnesses) witness.take(witnessed, this.#exchange, version);
   }
 }

@@ -11,6 +11,8 @@ import type { RunningGateway } from "../support/gateway.ts";
 import { ok, rawOrigin } from "../support/raw.ts";
 import type { RawOrigin } from "../support/raw.ts";
 import {
+  STABLE,
+  CANDIDATE,
   act,
   ask,
   guarded,
@@ -96,6 +98,9 @@ test("a version is chosen with a key that may deploy, and leaves no trace behind
     await answer.text();
     assert.equal(answer.headers.get("x-version"), serves, name);
     assert.equal(answer.headers.get("x-asked"), serves, name);
+    const isHolder = own !== null && [KEYS.deploy, KEYS.admin, gateway.key].includes(own);
+    const told = `guard=${serves === "c" ? CANDIDATE : STABLE}`;
+    assert.equal(answer.headers.get("x-plugin-version"), isHolder ? told : null, name);
     assert.equal(await askH2(t, gateway.port(), headers), serves, `${name} over HTTP/2`);
   }
   const told = origin.received.join("");

@@ -37,6 +37,7 @@ function witnessed({
   return {
     phase: "on_request",
     atMs: 1,
+    bodyBytes: 0,
     calls: [],
     said: what,
     context: {

@@ -20,6 +20,7 @@ function decide(plugin: Plugin, exchange: Exchange) {
 function mark(plugin: Plugin, exchange: Exchange, original: Record<string, string> = {}) {
   const headers = new Map(Object.entries(original));
   const view: ResponseView = {
+    at: () => view,
     status: 200,
     header: (name) => headers.get(name) ?? null,
     values: (name) => (headers.has(name) ? [headers.get(name) ?? ""] : []),
