@@ -266,9 +266,16 @@ export type ReplayReport = RolloutPlace & {
   readonly calls: number;
   readonly same: number;
   readonly different: number;
+  /** A version asked its host what was not recorded. */
   readonly incomparable: number;
+  /**
+   * Calls in which the stable version itself now says something else than was recorded: of these the
+   * comparison says little, since what it decides by was left out as a secret or kept by itself.
+   */
   readonly drifted: number;
+  /** Calls of the candidate that failed, by fault. */
   readonly faults: Readonly<Record<string, number>>;
+  /** By what differed. */
   readonly by: Readonly<Record<string, number>>;
   readonly differences: readonly object[];
   readonly tookMs: number;

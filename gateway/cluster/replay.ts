@@ -2,6 +2,7 @@
 // differ. In a thread of its own, so that the primary goes on; bounded in time.
 
 import { Worker } from "node:worker_threads";
+import type { ReplayReport } from "../../admin/api/control.ts";
 import type { EvaluatorSetup } from "../plugins/evaluate.ts";
 import type { ShownDifference } from "../plugins/redact.ts";
 
@@ -17,24 +18,11 @@ export type ReplayTask = {
   readonly records: readonly Uint8Array[];
 };
 
-export type ReplayCounts = {
-  readonly calls: number;
-  readonly same: number;
-  readonly different: number;
-  /** A version asked its host what was not recorded. */
-  readonly incomparable: number;
-  /** Calls of the candidate that failed, by fault. */
-  readonly faults: Readonly<Record<string, number>>;
-  /** By what differed. */
-  readonly by: Readonly<Record<string, number>>;
-  /**
-   * Calls in which the stable version itself now says something else than was recorded: of these the
-   * comparison says little, since what it decides by was left out as a secret or kept by itself.
-   */
-  readonly drifted: number;
-  /** The first ones. */
-  readonly differences: readonly ShownDifference[];
-};
+/** What is counted of a replay; the differences are the first ones. */
+export type ReplayCounts = Omit<
+  ReplayReport,
+  "route" | "plugin" | "stable" | "candidate" | "tookMs" | "differences"
+> & { readonly differences: readonly ShownDifference[] };
 
 /** Rejects when it takes too long. */
 export async function replay(task: ReplayTask): Promise<ReplayCounts> {

@@ -1,5 +1,6 @@
 // What all workers counted for the rollouts, in the primary. A worker that is gone counts on with what it
-// last said, as one sum of all such: workers may come and go for weeks. Differing decisions are kept up to a bound, the latest.
+// last said, as one sum of all such: workers may come and go for weeks. Of differing decisions the latest
+// are kept, up to a bound.
 
 import { NO_COUNTS, addCounts } from "../rollout/counts.ts";
 import type { ArmCounts } from "../rollout/counts.ts";

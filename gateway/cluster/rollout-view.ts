@@ -72,7 +72,10 @@ export function startAgain(rollout: Rollout): string {
   const { route, plugin, candidate, mode, steps, step, intervalMs, sticky, thresholds } = rollout;
   const words = [`sallyport rollout start ${route} ${plugin} --candidate ${candidate}`];
   if (mode === "shadow") words.push("--mode shadow");
-  else words.push(`--steps ${steps.slice(step).join(",")}`);
+  else {
+    const left = steps.slice(step).filter((weight) => weight > 0);
+    if (left.length > 0) words.push(`--steps ${left.join(",")}`);
+  }
   words.push(`--interval ${Math.round(intervalMs)}ms`);
   if (sticky.name !== "") words.push(`--sticky ${sticky.by}:${sticky.name}`);
   else if (sticky.by !== "ip") words.push(`--sticky ${sticky.by}`);

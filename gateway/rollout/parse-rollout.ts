@@ -111,8 +111,9 @@ function isCount(value: unknown): value is number {
 
 function isRising(value: unknown): boolean {
   if (!Array.isArray(value) || value.length > ROLLOUT_LIMITS.stepsMax) return false;
+  // The first may be 0: a candidate that is withheld has such a step.
   return value.every((step: unknown, i) => {
-    const before: unknown = i === 0 ? 0 : value[i - 1];
-    return isCount(step) && step > Number(before) && step <= 100;
+    const isAbove = i === 0 || (isCount(step) && step > Number(value[i - 1]));
+    return isCount(step) && isAbove && step <= 100;
   });
 }

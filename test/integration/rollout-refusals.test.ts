@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import type { TestContext } from "node:test";
 import { withManifestText } from "../../plugins-src/manifest-section.ts";
 import { callAll } from "../support/callers.ts";
 import { temporaryFolder } from "../support/gateway.ts";
@@ -213,7 +214,8 @@ test("a bad candidate is taken back although another rollout cannot go on", asyn
   assert.equal((await rolloutOf(gateway, place)).state, "running");
 });
 
-test("an abort takes the candidate back although the configuration cannot be written", async (t) => {
+/** A rollout at 100 %, and a secret of another route: without it no configuration is accepted. */
+async function startBesideSecret(t: TestContext) {
   const folder = temporaryFolder(t);
   const secret = join(folder, "secret");
   writeFileSync(secret, "buyer");
@@ -227,6 +229,11 @@ test("an abort takes the candidate back although the configuration cannot be wri
     config: { routes: [other, guarded()] as never },
   });
   await startRollout(gateway, { steps: [100] });
+  return { gateway, secret };
+}
+
+test("an abort takes the candidate back although the configuration cannot be written", async (t) => {
+  const { gateway, secret } = await startBesideSecret(t);
   await store(gateway, "3.0.0", rolloutPlugin({ mark: "n" }));
   const moved = await gateway.admin("PUT", "/admin/plugins/guard/current", { version: "3.0.0" });
   assert.equal(moved.status, 200, moved.text);
@@ -239,19 +246,7 @@ test("an abort takes the candidate back although the configuration cannot be wri
 });
 
 test("a candidate that is current as well is given to nobody until the stable one can be pinned", async (t) => {
-  const folder = temporaryFolder(t);
-  const secret = join(folder, "secret");
-  writeFileSync(secret, "buyer");
-  const other = {
-    ...{ name: "other", match: { paths: [{ prefix: "/other" }] }, respond: { body: "" } },
-    plugins: [{ plugin: "guard", config: { role: `$file:${secret}` } }],
-  };
-  const gateway = await startRolloutGateway(t, {
-    ...MODULES,
-    folder,
-    config: { routes: [other, guarded()] as never },
-  });
-  await startRollout(gateway, { steps: [100] });
+  const { gateway, secret } = await startBesideSecret(t);
   const moved = await gateway.admin("PUT", "/admin/plugins/guard/current", { version: CANDIDATE });
   assert.equal(moved.status, 200, moved.text);
   writeFileSync(secret, "");

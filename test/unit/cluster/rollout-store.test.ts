@@ -9,7 +9,7 @@ import type { TestContext } from "node:test";
 import { openRollouts } from "../../../gateway/cluster/rollout-store.ts";
 import { defaultThresholds, judge } from "../../../gateway/rollout/analysis.ts";
 import { NO_COUNTS } from "../../../gateway/rollout/counts.ts";
-import { end, startRollout, stepOn } from "../../../gateway/rollout/rollout.ts";
+import { end, startRollout, stepOn, withhold } from "../../../gateway/rollout/rollout.ts";
 import type { Rollout, RolloutPlan } from "../../../gateway/rollout/rollout.ts";
 import { temporaryFolder } from "../../support/gateway.ts";
 
@@ -26,7 +26,8 @@ const JUDGED = judge(COUNTS, COUNTS, { thresholds: PLAN.thresholds, surely: true
 const STEPPED = stepOn(startRollout(PLAN, "a", ACT), JUDGED, ACT);
 const SHADOW = startRollout({ ...PLAN, route: "s", mode: "shadow", steps: [] }, "b", ACT);
 const ENDED = end(startRollout({ ...PLAN, route: "e", attached: "^1" }, "c", ACT), "aborted", ACT);
-const ALL = [STEPPED, SHADOW, ENDED];
+const WITHHELD = withhold(startRollout({ ...PLAN, route: "w" }, "d", ACT), ACT);
+const ALL = [STEPPED, SHADOW, ENDED, WITHHELD];
 
 async function opened(t: TestContext, text: string | null) {
   const path = join(temporaryFolder(t), "rollouts.json");
