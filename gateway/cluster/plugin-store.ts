@@ -144,7 +144,7 @@ export class PluginStore {
     this.registry = registry;
   }
 
-  /** Removes the bytes that no version has any more. */
+  /** Removes a module, unless a version still has its bytes. */
   async removeModule(digest: string): Promise<void> {
     if (!this.registry.hasDigest(digest)) await this.#originals.remove(digest);
   }
