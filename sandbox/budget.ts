@@ -26,6 +26,7 @@ const WALL_FACTOR = 20;
 export class Budget {
   readonly #stackBytesMax: number;
   readonly #asyncMsMax: number;
+  readonly #wallFactor: number;
   #fuel: WebAssembly.Global | null = null;
   #stack: WebAssembly.Global | null = null;
   #slices = 0;
@@ -39,9 +40,11 @@ export class Budget {
   #suspendedAtMs = 0;
   #isSuspended = false;
 
-  constructor(limits: SandboxLimits) {
+  /** `wallFactor`: calls end at this multiple of what they may use, whatever they were doing. */
+  constructor(limits: SandboxLimits, wallFactor = WALL_FACTOR) {
     this.#stackBytesMax = Math.min(limits.stackBytesMax, STACK_BYTES_TOP);
     this.#asyncMsMax = limits.asyncMsMax;
+    this.#wallFactor = wallFactor;
   }
 
   /** Takes hold of a new instance's counters; `refuel` is the kernel's export of that name. */
@@ -130,7 +133,7 @@ export class Budget {
   #checkDeadline(ranMs: number): void {
     const allowedMs = this.#allowedMs;
     const usedMs = ranMs - this.#delayedMs - (runDelayMs() - this.#delayBeganMs);
-    if (usedMs < allowedMs && ranMs < allowedMs * WALL_FACTOR) return;
+    if (usedMs < allowedMs && ranMs < allowedMs * this.#wallFactor) return;
     const used = Math.max(usedMs, allowedMs).toFixed(1);
     throw new Halt("deadline", `the guest used ${used} ms of CPU time; ${allowedMs} are allowed`);
   }

@@ -27,6 +27,8 @@ export type GuestPoolOptions<C> = {
   /** Lines below it are dropped; `info` when left out. */
   readonly logLevel?: LogLevel;
   readonly observer?: GuestObserver;
+  /** Nobody waits for the calls: what a busy machine leaves no time is not ended for that. */
+  readonly isBackground?: boolean;
 };
 
 export class GuestPool<C> {
@@ -179,8 +181,8 @@ export class GuestPool<C> {
   }
 
   #makeSpare(): Spare {
-    const { limits, observer } = this.#options;
-    const budget = new Budget(limits);
+    const { limits, observer, isBackground } = this.#options;
+    const budget = new Budget(limits, isBackground === true ? Infinity : undefined);
     const refuel = () => budget.refuel();
     const seen = observer === undefined ? refuel : (observer.wrap(refuel) as () => void);
     return { kernel: new Kernel(this.#kernelModule, limits.kernelBytesMax, seen), budget };

@@ -224,6 +224,7 @@ export class PluginSlots {
         onCall: (result) => counter.shadowed(result),
         onDifference: (difference) => counter.differed(difference),
         onSkipped: () => counter.skipped(),
+        onStoppedTooOften: (detail) => this.#services.onQuarantined(binding, detail),
         warn: (message, fields) => log.warn(message, { plugin: binding.name, ...fields }),
       });
     });

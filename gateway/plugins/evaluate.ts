@@ -54,6 +54,7 @@ export class Evaluator {
       config: configTexts(setup.config),
       // Its lines would be told twice.
       log: () => {},
+      isBackground: true,
     });
   }
 

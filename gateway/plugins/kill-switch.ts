@@ -1,7 +1,23 @@
 // Counts how often a plugin had to be stopped, and sets it aside when that is too often: a guest that
 // burns its budget on every request costs every other request of the worker. Pure but for its clock.
 
+import type { CallFault } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
+
+// What ends an instance, and so costs more than the call.
+const KILLS: ReadonlySet<CallFault> = new Set([
+  "deadline",
+  "async_timeout",
+  "stack",
+  "trap",
+  "host_denied",
+  "kernel_memory",
+]);
+
+/** True for what a guest had to be stopped for. */
+export function isKill(fault: CallFault): boolean {
+  return KILLS.has(fault);
+}
 
 export class KillSwitch {
   // When the last few kills happened, as a ring.

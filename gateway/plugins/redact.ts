@@ -3,6 +3,7 @@
 
 import type { Difference } from "./compare.ts";
 import type { DecisionData } from "./decision.ts";
+import { plainWitnessed } from "./witness.ts";
 import type { Said, Witnessed } from "./witness.ts";
 
 const SECRET =
@@ -103,7 +104,7 @@ export function redactWitnessed(
   const { isSecret } = redaction;
   const hidden = <T>(name: string, value: T) => (isSecret(name.toLowerCase()) ? HIDDEN : value);
   return {
-    ...witnessed,
+    ...plainWitnessed(witnessed),
     context: {
       ...context,
       request: request && {

@@ -1,9 +1,10 @@
 // The program of a shadow's thread: runs the candidate on what the stable version has decided about, and
-// compares. Its requests are over or go on without it, so it gives way to everything else on the machine.
+// compares. Its requests are over or go on without it, so it runs only when nothing else on the machine does.
 
-import { workerData } from "node:worker_threads";
+import { deserialize } from "node:v8";
+import { parentPort, workerData } from "node:worker_threads";
 import type { CallFault } from "../base/errors.ts";
-import { giveWay } from "../base/give-way.ts";
+import { runWhenIdle } from "../base/give-way.ts";
 import { differencesOf } from "./compare.ts";
 import { Evaluator } from "./evaluate.ts";
 import type { Evaluated, EvaluatorSetup } from "./evaluate.ts";
@@ -27,18 +28,35 @@ export type ShadowResult = {
   readonly difference: ShownDifference | null;
 };
 
-giveWay();
+export type ShadowAnswer = {
+  /** One for each request, in their order. */
+  readonly results: readonly ShadowResult[];
+  /** What the thread has used since its last answer, taking requests in and giving way included. */
+  readonly cpuMs: number;
+};
+
+runWhenIdle();
 const setup = workerData as ShadowSetup;
 const evaluator = new Evaluator(setup);
 const redaction = redactionOf(setup.redact);
+let cpu = process.threadCpuUsage();
 
-/** Called by piscina for each task. */
-export default async function shadow(batch: readonly Witnessed[]): Promise<ShadowResult[]> {
+parentPort?.on("message", (slices: readonly Uint8Array[]) => {
+  void shadow(slices).then((answer) => parentPort?.postMessage(answer));
+});
+
+/** Each slice is a serialized list of Witnessed. */
+async function shadow(slices: readonly Uint8Array[]): Promise<ShadowAnswer> {
   const results: ShadowResult[] = [];
-  for (const witnessed of batch) {
-    results.push(resultOf(witnessed, await evaluator.evaluate(witnessed)));
+  for (const slice of slices) {
+    for (const witnessed of deserialize(slice) as Witnessed[]) {
+      results.push(resultOf(witnessed, await evaluator.evaluate(witnessed)));
+    }
   }
-  return results;
+  const before = cpu;
+  cpu = process.threadCpuUsage();
+  const micros = cpu.user + cpu.system - before.user - before.system;
+  return { results, cpuMs: micros / 1000 };
 }
 
 function resultOf(witnessed: Witnessed, { said, micros }: Evaluated): ShadowResult {

@@ -2,10 +2,14 @@
 // of its own, later, and only as many as that thread can take. What it would have decided is compared and
 // counted; the request knows nothing of it.
 
-import type { Piscina } from "piscina";
-import { turnMs } from "../base/clock.ts";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { serialize } from "node:v8";
+import { Worker } from "node:worker_threads";
+import { nowMs, turnMs } from "../base/clock.ts";
+import { isKill, KillSwitch } from "./kill-switch.ts";
 import type { ShownDifference } from "./redact.ts";
-import type { ShadowResult, ShadowSetup } from "./shadow-worker.ts";
+import type { ShadowAnswer, ShadowResult, ShadowSetup } from "./shadow-worker.ts";
+import { plainWitnessed } from "./witness.ts";
 import type { Witness, Witnessed } from "./witness.ts";
 
 /** Requests on their way through the thread; beyond them requests are passed over, and counted. */
@@ -16,10 +20,20 @@ const PENDING_BYTES_MAX = 8 * 1024 * 1024;
 const PER_SECOND_MAX = 1_000;
 /** How many of them may come at once. */
 const BURST_MAX = 50;
-/** Few enough to be copied in one go, which takes 0.1 ms, and enough to wake the thread seldom. */
+/** Of a CPU, on average: what a candidate that loops can take. */
+const CPU_SHARE = 0.1;
+/** What the thread may use at once. */
+const CPU_BURST_MS = 100;
+/** What has waited for the thread for longer is passed over: differences are to be news. */
+const STALE_MS = 30_000;
+/** Enough to wake the thread seldom. */
 const BATCH_MAX = 32;
-/** How long the first of a batch waits for more. */
-const BATCH_MS = 100;
+/** What is copied in one turn of the event loop, in 50 us: requests must not wait for more. */
+const SLICE = 4;
+/** Before it is known what one takes. */
+const BATCH_FIRST = 4;
+/** How often what has come is shown, unless there is more than one batch of it. */
+const BATCH_MS = 50;
 /** What the thread's JavaScript may use; the guest has its own memory. */
 const HEAP_MB = 64;
 
@@ -30,32 +44,39 @@ export type ShadowOptions = {
   onDifference(difference: ShownDifference): void;
   /** A request that the thread had no room for. */
   onSkipped(): void;
+  /** It had to be stopped so often that it would not serve either; for a while it is shown nothing. */
+  onStoppedTooOften(detail: string): void;
   warn(message: string, fields: Readonly<Record<string, unknown>>): void;
 };
 
 export class Shadow implements Witness {
   readonly #options: ShadowOptions;
-  readonly #thread: Promise<Piscina>;
-  #batch: Witnessed[] = [];
-  #timer: NodeJS.Timeout | null = null;
+  #thread: Worker | null = null;
+  #waiting: Witnessed[] = [];
+  /** With the thread, in their order. */
+  #shown: readonly Witnessed[] = [];
+  // One for all: to set one is no work for a request.
+  readonly #timer: NodeJS.Timeout;
   #pending = 0;
   #pendingBytes = 0;
   #tokens = BURST_MAX;
+  #cpuMs = CPU_BURST_MS;
+  /** What one took, in the last batch; null before the first one. */
+  #costMs: number | null = null;
   #refilledMs = 0;
+  readonly #killSwitch = new KillSwitch();
   #closed = false;
 
-  /** Starts the thread. */
   constructor(options: ShadowOptions) {
     this.#options = options;
-    this.#thread = startThread(options.setup);
-    // A machine without room for one more thread: told with the first batch, and no reason to end.
-    this.#thread.catch(() => {});
+    this.#timer = setInterval(() => this.#flush(), BATCH_MS);
+    this.#start();
   }
 
   wants(): boolean {
     if (this.#closed) return false;
-    this.#refill();
-    if (this.#tokens >= 1 && this.#hasRoom()) {
+    this.#refill(turnMs());
+    if (this.#tokens >= 1 && this.#hasRoom() && !this.#killSwitch.isOpen(turnMs())) {
       this.#tokens--;
       return true;
     }
@@ -72,77 +93,128 @@ export class Shadow implements Witness {
     }
     this.#pending++;
     this.#pendingBytes += weightOf(witnessed);
-    this.#batch.push(witnessed);
-    if (this.#batch.length >= BATCH_MAX) this.#flush();
-    else this.#timer ??= setTimeout(() => this.#flush(), BATCH_MS);
+    this.#waiting.push(witnessed);
   }
 
   close(): void {
     this.#closed = true;
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#thread.then((thread) => thread.destroy()).catch(() => {});
+    clearInterval(this.#timer);
+    void this.#thread?.terminate();
+  }
+
+  #start(): void {
+    const onError = (error: unknown) => {
+      if (!this.#closed) this.#options.warn("a shadow's thread ended", { error: String(error) });
+    };
+    try {
+      const thread = new Worker(new URL("./shadow-worker.ts", import.meta.url), {
+        workerData: this.#options.setup,
+        resourceLimits: { maxOldGenerationSizeMb: HEAP_MB },
+      });
+      this.#thread = thread;
+      thread.on("message", (answer: ShadowAnswer) => this.#onAnswer(answer));
+      thread.on("error", onError);
+      thread.on("exit", () => this.#onExit());
+    } catch (error) {
+      // A machine without room for one more thread, which is no reason to end.
+      onError(error);
+    }
   }
 
   #hasRoom(): boolean {
     return this.#pending < PENDING_MAX && this.#pendingBytes < PENDING_BYTES_MAX;
   }
 
-  #refill(): void {
-    const elapsedMs = turnMs() - this.#refilledMs;
+  #refill(atMs: number): void {
+    const elapsedMs = atMs - this.#refilledMs;
     if (elapsedMs <= 0) return;
     this.#refilledMs += elapsedMs;
     this.#tokens = Math.min(BURST_MAX, this.#tokens + (elapsedMs * PER_SECOND_MAX) / 1_000);
+    this.#cpuMs = Math.min(CPU_BURST_MS, this.#cpuMs + elapsedMs * CPU_SHARE);
   }
 
+  // One batch at a time: only its answer tells how large the next one may be.
   #flush(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
-    const batch = this.#batch;
-    this.#batch = [];
-    if (!this.#closed && batch.length > 0) void this.#run(batch);
+    if (this.#closed || this.#shown.length > 0 || this.#waiting.length === 0) return;
+    this.#refill(nowMs());
+    if (this.#cpuMs <= 0) return;
+    this.#skipStale();
+    const affordable = this.#costMs === null ? BATCH_FIRST : this.#cpuMs / this.#costMs;
+    const count = Math.max(1, Math.min(Math.floor(affordable), BATCH_MAX));
+    const batch = this.#waiting.splice(0, count);
+    if (batch.length > 0) void this.#show(batch);
   }
 
-  async #run(batch: readonly Witnessed[]): Promise<void> {
-    try {
-      const thread = await this.#thread;
-      for (const result of (await thread.run(batch)) as ShadowResult[]) this.#take(result);
-    } catch (error) {
-      // Closed meanwhile, or the thread ended: another one is started for the next batch.
-      if (this.#closed) return;
-      for (const _ of batch) this.#options.onSkipped();
-      this.#options.warn("a shadow's thread ended", { error: String(error) });
-    } finally {
-      this.#pending -= batch.length;
-      for (const each of batch) this.#pendingBytes -= weightOf(each);
-    }
+  #skipStale(): void {
+    const sinceMs = Date.now() - STALE_MS;
+    const fresh = this.#waiting.findIndex(({ atMs }) => atMs >= sinceMs);
+    const stale = this.#waiting.splice(0, fresh === -1 ? this.#waiting.length : fresh);
+    this.#leave(stale);
+    for (const _ of stale) this.#options.onSkipped();
+  }
+
+  #leave(witnessed: readonly Witnessed[]): void {
+    this.#pending -= witnessed.length;
+    for (const each of witnessed) this.#pendingBytes -= weightOf(each);
+  }
+
+  async #show(batch: readonly Witnessed[]): Promise<void> {
+    this.#shown = batch;
+    const slices = await sliced(batch);
+    if (this.#closed) return;
+    if (this.#thread === null) this.#start();
+    if (this.#thread === null) this.#onExit();
+    else this.#thread.postMessage(slices);
+  }
+
+  #onAnswer({ results, cpuMs }: ShadowAnswer): void {
+    if (this.#closed) return;
+    this.#cpuMs -= cpuMs;
+    this.#costMs = cpuMs / this.#shown.length;
+    for (const result of results) this.#take(result);
+    this.#end();
+  }
+
+  // The next batch starts another one; what that takes is charged here.
+  #onExit(): void {
+    this.#thread = null;
+    if (this.#closed) return;
+    this.#cpuMs -= CPU_BURST_MS;
+    for (const _ of this.#shown) this.#options.onSkipped();
+    this.#end();
+  }
+
+  #end(): void {
+    this.#leave(this.#shown);
+    this.#shown = [];
+    if (this.#waiting.length >= BATCH_MAX) this.#flush();
   }
 
   #take(result: ShadowResult): void {
     if (result.outcome !== "none") this.#options.onCall(result);
     if (result.difference !== null) this.#options.onDifference(result.difference);
+    const { fault } = result;
+    if (fault !== null && isKill(fault) && this.#killSwitch.onKill(nowMs())) {
+      this.#options.onStoppedTooOften(`${fault} in the shadow`);
+    }
   }
+}
+
+/** Serialized, a slice in each turn. */
+async function sliced(batch: readonly Witnessed[]): Promise<Uint8Array[]> {
+  const slices: Uint8Array[] = [];
+  for (let at = 0; at < batch.length; at += SLICE) {
+    if (at > 0) await nextTurn();
+    slices.push(serialize(batch.slice(at, at + SLICE).map(plainWitnessed)));
+  }
+  return slices;
 }
 
 // Of what may be large: the rest is bounded by the limits of heads and decisions.
 function weightOf({ bodyBytes, calls }: Witnessed): number {
+  if (calls.length === 0) return bodyBytes;
   const answers = calls.map(({ answer }) =>
     typeof answer === "object" ? (answer?.body.length ?? 0) : String(answer).length,
   );
   return answers.reduce((sum, length) => sum + length, bodyBytes);
-}
-
-async function startThread(setup: ShadowSetup): Promise<Piscina> {
-  // Loaded here, so that a gateway without shadows does without.
-  const { Piscina } = await import("piscina");
-  const thread = new Piscina({
-    filename: new URL("./shadow-worker.ts", import.meta.url).href,
-    workerData: setup,
-    minThreads: 1,
-    maxThreads: 1,
-    concurrentTasksPerWorker: 1,
-    recordTiming: false,
-    resourceLimits: { maxOldGenerationSizeMb: HEAP_MB },
-  });
-  thread.on("error", () => {});
-  return thread;
 }

@@ -18,7 +18,7 @@ import { GRANTED } from "./abi-async.ts";
 import { Decision } from "./decision.ts";
 import type { Grants } from "./grants.ts";
 import { jsonInput } from "./json-input.ts";
-import { KillSwitch } from "./kill-switch.ts";
+import { isKill, KillSwitch } from "./kill-switch.ts";
 import type { Plugin, ResponseView } from "./phases.ts";
 import { ThreadGuests } from "./thread.ts";
 import type { Verdict } from "./verdict.ts";
@@ -71,16 +71,6 @@ const ERROR_CODES: Readonly<Record<CallFault, ErrorCode>> = {
   pool_exhausted: "PLUGIN_UNAVAILABLE",
   quarantined: "PLUGIN_QUARANTINED",
 };
-
-// What ends an instance, and so costs more than the call.
-const KILLS: ReadonlySet<CallFault> = new Set([
-  "deadline",
-  "async_timeout",
-  "stack",
-  "trap",
-  "host_denied",
-  "kernel_memory",
-]);
 
 /** A call that failed. */
 export type Failure = { readonly fault: CallFault; readonly detail: string };
@@ -277,7 +267,7 @@ class Bridge implements Plugin {
     const endedUs = nowUs();
     onCall("error", fault, endedUs - beganUs);
     const said = `${fault}: ${detail}`;
-    if (KILLS.has(fault) && this.#killSwitch.onKill(endedUs / 1_000)) onQuarantined(said);
+    if (isKill(fault) && this.#killSwitch.onKill(endedUs / 1_000)) onQuarantined(said);
     if (failMode === "closed") {
       throw new GatewayError(ERROR_CODES[fault], `${name}@${version}: ${said}`);
     }

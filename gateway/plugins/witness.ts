@@ -16,7 +16,7 @@ export type Said =
   | { readonly kind: "decided"; readonly decision: DecisionData }
   | { readonly kind: "failed"; readonly fault: CallFault; readonly detail: string };
 
-/** One call as it was: plain data, fit for structured clone. */
+/** One call as it was; of `plainWitnessed`, fit for structured clone. */
 export type Witnessed = {
   readonly phase: "on_request" | "on_response";
   /** Milliseconds since the epoch. */
@@ -55,54 +55,73 @@ export type Watched = {
   readonly grants: Grants;
 };
 
-/** A call that has begun and is watched. */
-export class Sighting {
+/** A call that has begun and is watched; from its end on what witnesses are told. */
+export class Sighting implements Witnessed {
+  readonly phase: Witnessed["phase"];
+  readonly atMs = Date.now();
+  readonly calls: HostCall[] = [];
   readonly #witnesses: readonly Witness[];
   readonly #exchange: Exchange;
-  readonly #phase: Witnessed["phase"];
-  readonly #atMs = Date.now();
   readonly #shown: Watched;
-  readonly #calls: HostCall[] = [];
+  #said: Said | null = null;
+  #context: ContextData | null = null;
 
   /** What the plugin is about to see, before it can change anything of it. */
   constructor(witnesses: readonly Witness[], { exchange, response, grants }: Watched) {
     this.#witnesses = witnesses;
     this.#exchange = exchange;
-    this.#phase = response === null ? "on_request" : "on_response";
+    this.phase = response === null ? "on_request" : "on_response";
     const copy = exchange.copy();
     this.#shown = { exchange: copy, response: response?.at(copy) ?? null, grants };
   }
 
   /** The same grants, watched. */
   grants(grants: Grants): Grants {
-    return notingGrants(grants, this.#calls);
+    return notingGrants(grants, this.calls);
   }
 
   /** Tells what it came to. */
   end(said: Said, version: string): void {
-    const shown = this.#shown;
-    let context: ContextData | null = null;
-    const witnessed: Witnessed = {
-      phase: this.#phase,
-      atMs: this.#atMs,
-      get context() {
-        return (context ??= contextData(shown));
-      },
-      bodyBytes: Math.min(shown.exchange.body?.bytes.length ?? 0, shown.grants.body ?? 0),
-      calls: this.#calls,
-      said,
-    };
-    for (const witness of this.#witnesses) witness.take(witnessed, this.#exchange, version);
+    this.#said = said;
+    for (const witness of this.#witnesses) witness.take(this, this.#exchange, version);
+  }
+
+  get context(): ContextData {
+    return (this.#context ??= contextData(this.#shown));
+  }
+
+  get bodyBytes(): number {
+    return Math.min(this.#shown.exchange.body?.bytes.length ?? 0, this.#shown.grants.body ?? 0);
+  }
+
+  get said(): Said {
+    if (this.#said === null) throw new Error("the call has not ended");
+    return this.#said;
   }
 }
+
+/** As plain data, all of it its own. */
+export function plainWitnessed(witnessed: Witnessed): Witnessed {
+  const { phase, atMs, context, bodyBytes, calls, said } = witnessed;
+  return { phase, atMs, context, bodyBytes, calls, said };
+}
+
+const NONE: readonly never[] = Object.freeze([]);
 
 /** A copy: a decision's own data is used again by the next call. */
 export function copyDecision(data: DecisionData): DecisionData {
   return {
-    ...data,
-    headers: [...data.headers],
-    requestEdits: [...data.requestEdits],
-    responseEdits: [...data.responseEdits],
-    values: [...data.values],
+    status: data.status,
+    body: data.body,
+    reason: data.reason,
+    path: data.path,
+    headers: copied(data.headers),
+    requestEdits: copied(data.requestEdits),
+    responseEdits: copied(data.responseEdits),
+    values: copied(data.values),
   };
+}
+
+function copied<T>(list: readonly T[]): readonly T[] {
+  return list.length === 0 ? NONE : list.slice();
 }

@@ -52,6 +52,7 @@ function shadowOf(t: TestContext): { readonly shadow: Shadow; skipped(): number 
     onCall: () => {},
     onDifference: () => {},
     onSkipped: () => skipped++,
+    onStoppedTooOften: () => {},
     warn: () => {},
   });
   t.after(() => shadow.close());
