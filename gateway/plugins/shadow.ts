@@ -160,11 +160,17 @@ export class Shadow implements Witness {
 
   async #show(batch: readonly Witnessed[]): Promise<void> {
     this.#shown = batch;
-    const slices = await sliced(batch);
-    if (this.#closed) return;
-    if (this.#thread === null) this.#start();
-    if (this.#thread === null) this.#onExit();
-    else this.#thread.postMessage(slices);
+    try {
+      const slices = await sliced(batch);
+      // The thread may have ended meanwhile, and the batch with it.
+      if (this.#closed || this.#shown !== batch) return;
+      if (this.#thread === null) this.#start();
+      if (this.#thread === null) this.#onExit();
+      else this.#thread.postMessage(slices);
+    } catch (error) {
+      this.#options.warn("a shadow could not be shown its requests", { error: String(error) });
+      this.#skipShown();
+    }
   }
 
   #onAnswer({ results, cpuMs }: ShadowAnswer): void {
@@ -180,6 +186,10 @@ export class Shadow implements Witness {
     this.#thread = null;
     if (this.#closed) return;
     this.#cpuMs -= CPU_BURST_MS;
+    this.#skipShown();
+  }
+
+  #skipShown(): void {
     for (const _ of this.#shown) this.#options.onSkipped();
     this.#end();
   }

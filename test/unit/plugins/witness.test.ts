@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { NO_GRANTS } from "../../../gateway/plugins/grants.ts";
 import { Shadow } from "../../../gateway/plugins/shadow.ts";
 import type { ShadowSetup } from "../../../gateway/plugins/shadow-worker.ts";
@@ -75,3 +76,16 @@ for (const [what, bodyBytes, kept] of [
     assert.equal(shadow.wants(), false);
   });
 }
+
+test("what cannot be copied to a shadow's thread is counted as not shown, and no error of the worker", async (t) => {
+  const { shadow, skipped } = shadowOf(t);
+  const exchange = makeExchange();
+  exchange.claims = { sub: () => {} };
+  new Sighting([shadow], { exchange, response: null, grants: NO_GRANTS }).end(PASSES, "1.0.0");
+  const endMs = performance.now() + 10_000;
+  while (skipped() === 0) {
+    assert.ok(performance.now() < endMs, "it is not counted");
+    await nextTurn();
+  }
+  assert.equal(skipped(), 1);
+});
