@@ -10,11 +10,11 @@ import net from "node:net";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { parseArgs } from "node:util";
+import { watAssembler } from "../test/support/wat.ts";
 import { Children, allowedCpus } from "./load/children.ts";
 import { findLoadTool } from "./load/client.ts";
 import { startGateway } from "./load/running.ts";
 import type { RunningGateway } from "./load/running.ts";
-import { watAssembler } from "../test/support/wat.ts";
 import { pairedRatio, percentile } from "./measure.ts";
 import type { Spread } from "./measure.ts";
 
